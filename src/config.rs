@@ -1,0 +1,1 @@
+//! The configuration of the server: a private serde shadow, then checked values.

@@ -1,0 +1,1 @@
+//! A journey and its composition as a derivation that a person can check.

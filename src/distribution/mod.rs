@@ -1,0 +1,3 @@
+//! Latency distributions of calls that may fail: histograms as evidence, grids, sums, extremes, quantiles.
+
+pub mod histogram;

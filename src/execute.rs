@@ -1,0 +1,1 @@
+//! The async shell: fetches everything, then calls the pure core.

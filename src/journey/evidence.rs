@@ -1,0 +1,182 @@
+//! Evidence: what telemetry says about each component of a journey over one window.
+
+use crate::distribution::histogram::ClassicHistogram;
+use crate::unit::{Probability, Timestamp, Window};
+
+/// Why evidence is missing or bad: the `reason` label of `emac_journey_evidence_missing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The upstream cannot be asked; the evidence is cached and not older than one interval.
+    Stale,
+    /// The upstream cannot be asked, or its answer cannot be used.
+    Upstream,
+    /// No calls in the window.
+    NoTraffic,
+    /// The series existed and are gone, or never existed.
+    Absent,
+    /// Buckets are missing or inconsistent, or only a part of the evidence arrived.
+    Partial,
+    /// The quantile's rank falls in the `+Inf` bucket.
+    OverflowBucket,
+    /// Fewer than two samples in the window after a reset.
+    Reset,
+    /// The spec on disk is invalid; the last good model answers.
+    Model,
+    /// The newest evidence is too old, or from the future.
+    Clock,
+    /// The upstream retains less than the SLO window.
+    Retention,
+}
+
+impl Reason {
+    /// Every reason, in the order of the documentation.
+    pub const ALL: [Self; 10] = [
+        Self::Stale,
+        Self::Upstream,
+        Self::NoTraffic,
+        Self::Absent,
+        Self::Partial,
+        Self::OverflowBucket,
+        Self::Reset,
+        Self::Model,
+        Self::Clock,
+        Self::Retention,
+    ];
+
+    /// The value of the `reason` label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::Upstream => "upstream",
+            Self::NoTraffic => "no_traffic",
+            Self::Absent => "absent",
+            Self::Partial => "partial",
+            Self::OverflowBucket => "overflow_bucket",
+            Self::Reset => "reset",
+            Self::Model => "model",
+            Self::Clock => "clock",
+            Self::Retention => "retention",
+        }
+    }
+}
+
+/// What was measured of a component.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Measurement {
+    /// Nothing: availability in [0, 1], latency in [0, ∞]. No evidence is not good evidence.
+    Vacuous,
+    /// An availability without counts: no latency, no sampling error.
+    Figure(Probability),
+    /// Counted calls.
+    Counts(Counts),
+}
+
+/// Counted calls of one component over one window.
+///
+/// Invariants: `0 ≤ good ≤ total`, `total > 0`, all finite. Counts may be fractional (`increase` extrapolates).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Counts {
+    total: f64,
+    good: f64,
+    latency: Option<ClassicHistogram>,
+    failure_latency: Option<ClassicHistogram>,
+}
+
+/// Why counts were refused.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("good = {good} and total = {total} are not counts with 0 ≤ good ≤ total and total > 0")]
+pub struct CountsError {
+    /// What was given as good.
+    pub good: f64,
+    /// What was given as total.
+    pub total: f64,
+}
+
+impl Counts {
+    /// Checks the invariants. `latency` is of the successes, `failure_latency` of the failures; their totals need
+    /// not equal the counts (another instrument may have measured them), only their shapes are used.
+    ///
+    /// # Errors
+    /// [`CountsError`].
+    pub fn new(
+        total: f64,
+        good: f64,
+        latency: Option<ClassicHistogram>,
+        failure_latency: Option<ClassicHistogram>,
+    ) -> Result<Self, CountsError> {
+        if total.is_finite() && total > 0.0 && (0.0..=total).contains(&good) {
+            Ok(Self { total, good, latency, failure_latency })
+        } else {
+            Err(CountsError { good, total })
+        }
+    }
+
+    /// All calls.
+    #[must_use]
+    pub const fn total(&self) -> f64 {
+        self.total
+    }
+
+    /// Successful calls.
+    #[must_use]
+    pub const fn good(&self) -> f64 {
+        self.good
+    }
+
+    /// The share of successes.
+    #[must_use]
+    pub fn availability(&self) -> Probability {
+        Probability::saturating(self.good / self.total)
+    }
+
+    /// Latency of the successes.
+    #[must_use]
+    pub const fn latency(&self) -> Option<&ClassicHistogram> {
+        self.latency.as_ref()
+    }
+
+    /// Latency of the failures.
+    #[must_use]
+    pub const fn failure_latency(&self) -> Option<&ClassicHistogram> {
+        self.failure_latency.as_ref()
+    }
+}
+
+/// The evidence of one component.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ComponentEvidence {
+    /// What was measured.
+    pub measurement: Measurement,
+    /// What is wrong with it; empty where nothing is.
+    pub reasons: Vec<Reason>,
+    /// The window that it comes from, where the ladder for zero traffic had to take a longer one.
+    pub from_window: Option<Window>,
+}
+
+impl ComponentEvidence {
+    /// Good evidence.
+    #[must_use]
+    pub const fn measured(measurement: Measurement) -> Self {
+        Self { measurement, reasons: Vec::new(), from_window: None }
+    }
+
+    /// No evidence, and why.
+    #[must_use]
+    pub fn vacuous(reason: Reason) -> Self {
+        Self { measurement: Measurement::Vacuous, reasons: vec![reason], from_window: None }
+    }
+}
+
+/// The evidence of a journey over one window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// What was summed over.
+    pub window: Window,
+    /// The window's end, where it is known (an evidence file need not say).
+    pub time: Option<Timestamp>,
+    /// One for each [`super::Journey::components`], in their order.
+    pub components: Vec<ComponentEvidence>,
+    /// One for each [`super::Journey::parameters`], in their order; `None`: unknown, any probability.
+    pub parameters: Vec<Option<f64>>,
+}

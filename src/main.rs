@@ -1,0 +1,3 @@
+//! The `emac` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Plans as data: which evidence to ask for, in how few queries.

@@ -1,0 +1,1 @@
+//! PromQL: selectors, and the evaluation of expressions over series in memory.

@@ -1,0 +1,1 @@
+//! The EmaC language: YAML files become diagnostics or a journey.

@@ -1,0 +1,3 @@
+//! The catalog of `emac_journey_*` series: names, labels, help, and which quantity each one is.
+
+pub mod evaluation;

@@ -1,0 +1,1 @@
+//! Bytes on the wire: remote read messages, XOR chunks.
