@@ -1,1 +1,3 @@
+//! Benchmarks of composition.
+
 fn main() {}

@@ -246,7 +246,7 @@ impl fmt::Display for Window {
             ("s", 1_000, false),
             ("ms", 1, false),
         ] {
-            if exact && rest % length != 0 {
+            if exact && !rest.is_multiple_of(length) {
                 continue;
             }
             if rest >= length {

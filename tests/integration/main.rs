@@ -1,1 +1,6 @@
+//! Tests of the whole: the library through its public interface, the binary as its users run it, real servers.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod layering;
+mod prometheus;
