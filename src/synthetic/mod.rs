@@ -1,3 +1,4 @@
 //! The catalog of `emac_journey_*` series: names, labels, help, and which quantity each one is.
 
+pub mod catalog;
 pub mod evaluation;
