@@ -1,1 +1,3 @@
-//! Bytes on the wire: remote read messages, XOR chunks.
+//! Bytes on the wire: Prometheus' JSON, XOR chunks.
+
+pub mod prometheus_json;
