@@ -3,3 +3,5 @@
 //! The mathematics is told in `ARCHITECTURE.md` and in the modules below; [`composition`] is what comes out.
 
 pub mod composition;
+
+pub mod verdict;
