@@ -1,3 +1,7 @@
 //! The `emac` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    emac::cli::run()
+}

@@ -1,1 +1,81 @@
-//! The command line: one file for each verb.
+//! The command line: one file for each verb. Only here live `anyhow` and exit codes.
+//!
+//! Exit codes: 0 all is well, 1 faults were found ([`Outcome::Faults`]), 2 wrong usage or an I/O error.
+
+pub mod check;
+pub mod completions;
+pub mod spec_files;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Bounded journey SLOs, computed from per-service evidence and served as Prometheus series.
+#[derive(Debug, Parser)]
+#[command(name = "emac", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs, one line each; each has a file of its own with its arguments and a `run`.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Check journey specs and report every fault
+    Check(check::CheckArgs),
+    /// Print a shell's completion script
+    Completions(completions::CompletionsArgs),
+}
+
+/// How a verb ended, where it could do its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well: exit code 0.
+    Done,
+    /// The input has faults, all of them reported: exit code 1.
+    Faults,
+}
+
+impl Verb {
+    fn run(self) -> anyhow::Result<Outcome> {
+        match self {
+            Self::Check(args) => check::run(&args),
+            Self::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+/// Parses the arguments, runs the verb, and turns its end into an exit code. Usage errors and `--help` are
+/// clap's, which exits with 2 and 0.
+#[must_use]
+pub fn run() -> ExitCode {
+    match Cli::parse().verb.run() {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Faults) => ExitCode::from(1),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where stderr is closed too there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "emac: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The reader of our output went away (`emac schema | head`): not an error of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
