@@ -1,3 +1,4 @@
-//! Bytes on the wire: Prometheus' JSON, XOR chunks.
+//! Bytes on the wire: Prometheus' JSON, remote read messages, XOR chunks.
 
 pub mod prometheus_json;
+pub mod remote_read;
