@@ -5,3 +5,4 @@
 mod generated_code;
 mod layering;
 mod prometheus;
+mod shipped_files;
