@@ -1,1 +1,0 @@
-//! The async shell: fetches everything, then calls the pure core.

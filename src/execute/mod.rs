@@ -1,0 +1,18 @@
+//! The async shell: it fetches everything, then calls the pure core synchronously.
+//!
+//! [`Engine`] is the running model. Every evaluation interval it asks the upstream for the evidence of all journeys
+//! in few queries ([`crate::plan`]), composes what changed on blocking threads, and keeps the samples for
+//! [`EvaluationSettings::retention`], so that rules are answered without asking the upstream again: where the reader
+//! is also the upstream, an evidence query would wait for a slot that the waiting rule itself holds.
+
+pub mod counters;
+pub mod engine;
+pub mod model;
+pub mod selection;
+pub mod settings;
+
+pub use counters::Counters;
+pub use engine::Engine;
+pub use model::Model;
+pub use selection::{SelectError, Selected, Unanswered};
+pub use settings::EvaluationSettings;
