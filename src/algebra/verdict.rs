@@ -232,7 +232,7 @@ fn missing_evidence(journey: &Journey, evidence: &Evidence, used: &Used) -> Vec<
         }
     }
     for ((parameter, used), index) in journey.parameters.iter().zip(&used.parameters).zip(0..) {
-        let measured = evidence.parameters.get(index).copied().flatten().or(parameter.value);
+        let measured = evidence.parameters.get(index).copied().flatten();
         if *used && measured.is_none() {
             missing.push(format!("parameter {} (unknown)", parameter.name));
         }

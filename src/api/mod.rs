@@ -1,1 +1,3 @@
 //! HTTP: one router, pass-through first.
+
+pub mod page;

@@ -1,1 +1,0 @@
-//! A journey and its composition as a derivation that a person can check.

@@ -1,0 +1,358 @@
+//! A derivation as text for a terminal of 100 columns: tables aligned, the operator tree drawn, no colour needed.
+
+use std::fmt::Write as _;
+
+use super::Derivation;
+use super::derivation::{AvailabilityResult, ComponentResult};
+use super::number::{count, decimals, seconds, share, significant, times};
+use super::step::Step;
+use crate::journey::governance::Dependence;
+use crate::unit::Seconds;
+
+/// The width in columns that lines keep within.
+pub const WIDTH: usize = 100;
+/// The width of a number's column, with the space before it.
+const NUMBER: usize = 13;
+/// The width of the tree's column.
+const TREE: usize = WIDTH - 4 * NUMBER;
+
+/// Draws the whole derivation; ends with a line break.
+#[must_use]
+pub fn render(derivation: &Derivation) -> String {
+    let mut out = String::new();
+    head(&mut out, derivation);
+    objectives(&mut out, derivation);
+    dependence(&mut out, &derivation.availability);
+    latency(&mut out, derivation);
+    tree(&mut out, derivation);
+    components(&mut out, derivation);
+    domains(&mut out, derivation);
+    warnings(&mut out, derivation);
+    out
+}
+
+fn head(out: &mut String, derivation: &Derivation) {
+    let age =
+        derivation.evidence.age.map_or_else(String::new, |age| format!(", evidence {} old", seconds(age)));
+    line(out, &format!("{} over {}{age}", printable(&derivation.journey), derivation.window));
+    let verdict = &derivation.verdict;
+    paragraph(out, &format!("{}: ", verdict.verdict.as_str().to_uppercase()), &verdict.reason);
+}
+
+fn objectives(out: &mut String, derivation: &Derivation) {
+    let objectives = &derivation.objectives;
+    if objectives.availability.is_none() && objectives.latency.is_none() {
+        return;
+    }
+    section(
+        out,
+        "OBJECTIVES",
+        22,
+        &["objective", "estimate", "pessimistic", "optimistic", "margin", "burn rate"],
+    );
+    if let Some(objective) = &objectives.availability {
+        let value = &derivation.availability;
+        row(
+            out,
+            &format!("availability, {}", objective.window),
+            22,
+            &[
+                decimals(objective.target),
+                decimals(value.estimate),
+                decimals(value.pessimistic),
+                decimals(value.optimistic),
+                format!("{:+.8}", objective.margin.pessimistic),
+                times(objective.burn_rate.pessimistic),
+            ],
+        );
+    }
+    if let Some(objective) = &objectives.latency {
+        let value = derivation.latency.get(&objective.quantile);
+        let of = |pick: fn(&super::derivation::LatencyResult) -> Seconds| {
+            value.map_or_else(|| "?".to_owned(), |value| seconds(pick(value)))
+        };
+        row(
+            out,
+            &format!("{} latency, {}", percentile(&objective.quantile), objective.window),
+            22,
+            &[
+                seconds(objective.threshold),
+                of(|value| value.estimate),
+                of(|value| value.pessimistic),
+                of(|value| value.optimistic),
+                objective.margin.map_or_else(|| "?".to_owned(), |margin| signed_seconds(margin.pessimistic)),
+                times(objective.burn_rate.pessimistic),
+            ],
+        );
+    }
+    line(out, "Margin and burn rate are those of the pessimistic bound.");
+}
+
+fn dependence(out: &mut String, availability: &AvailabilityResult) {
+    section(out, "AVAILABILITY", 22, &["lower", "upper"]);
+    for (name, range) in &availability.by_dependence {
+        row(out, name, 22, &[decimals(range.lower), decimals(range.upper)]);
+    }
+}
+
+fn latency(out: &mut String, derivation: &Derivation) {
+    let assumptions: Vec<_> = Dependence::REPORTED.iter().map(|dependence| dependence.as_str()).collect();
+    let mut heads = vec!["estimate", "pessimistic", "optimistic"];
+    heads.extend(&assumptions);
+    section(out, "LATENCY", 9, &heads);
+    for (quantile, value) in &derivation.latency {
+        let mut cells = vec![seconds(value.estimate), seconds(value.pessimistic), seconds(value.optimistic)];
+        for name in &assumptions {
+            let range = value.by_dependence.get(name);
+            cells.push(range.map_or_else(|| "?".to_owned(), |range| seconds(range.upper)));
+        }
+        row(out, &percentile(quantile), 9, &cells);
+    }
+    line(out, "Given success. The last four columns are upper bounds by dependence alone.");
+}
+
+fn tree(out: &mut String, derivation: &Derivation) {
+    let quantile = derivation.objectives.latency.as_ref().map_or("0.99", |latency| &latency.quantile);
+    let alone = format!("{} alone", percentile(quantile));
+    section(out, "DERIVATION", TREE, &["independent", "shared_fate", "unknown", &alone]);
+    step(out, &derivation.derivation, "", "");
+    line(
+        out,
+        "Availabilities are lower bounds by dependence alone; latencies are estimates of each subtree.",
+    );
+}
+
+/// Draws `step`: its head after `lead`, its formula and operands after `below`.
+fn step(out: &mut String, step: &Step, lead: &str, below: &str) {
+    let lower = |dependence: Dependence| {
+        let range = step.availability.by_dependence.get(dependence.as_str());
+        range.map_or_else(|| decimals(step.availability.estimate), |range| decimals(range.lower))
+    };
+    row(
+        out,
+        &format!("{lead}{}", printable(&step.operator)),
+        TREE,
+        &[
+            lower(Dependence::Independent),
+            lower(Dependence::SharedFate),
+            lower(Dependence::Unknown),
+            seconds(step.latency_estimate),
+        ],
+    );
+    if !step.substituted.is_empty() {
+        let stem = if step.children.is_empty() { "  " } else { "│ " };
+        let formula = if step.formula.is_empty() {
+            step.substituted.clone()
+        } else {
+            format!("{} = {}", step.formula, step.substituted)
+        };
+        for text in wrapped(&formula, WIDTH.saturating_sub(width(below) + 4).max(24)) {
+            line(out, &format!("{below}{stem}  {text}"));
+        }
+    }
+    for (index, child) in step.children.iter().enumerate() {
+        let last = index + 1 == step.children.len();
+        let (branch, stem) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        self::step(out, child, &format!("{below}{branch}"), &format!("{below}{stem}"));
+    }
+}
+
+fn components(out: &mut String, derivation: &Derivation) {
+    section(out, "COMPONENTS", 20, &["availability", "sensitivity", "budget", "latency"]);
+    for component in by_share(&derivation.components, |component| component.budget_share) {
+        row_then(
+            out,
+            &printable(&component.name),
+            20,
+            &[
+                decimals(component.availability),
+                significant(component.sensitivity, 4),
+                share(component.budget_share),
+                share(component.latency_share),
+            ],
+            &measured(component),
+        );
+        for reason in &component.evidence.reasons {
+            paragraph(out, &format!("  ! {}: ", reason.reason), &reason.message);
+        }
+    }
+    line(out, "Budget: share of the journey's unavailability. Latency: share of its main quantile.");
+}
+
+/// What was measured, in a few words.
+#[must_use]
+pub fn measured(component: &ComponentResult) -> String {
+    let evidence = &component.evidence;
+    let latency = if evidence.latency { "" } else { ", no latency" };
+    match (evidence.kind, evidence.total, evidence.good) {
+        ("counts", Some(total), Some(good)) => {
+            format!("{} of {} in {}{latency}", count(good), count(total), evidence.window)
+        }
+        ("figure", ..) => "a figure, no latency".to_owned(),
+        _ => "nothing measured".to_owned(),
+    }
+}
+
+fn domains(out: &mut String, derivation: &Derivation) {
+    if derivation.domains.is_empty() {
+        return;
+    }
+    section(out, "FAILURE DOMAINS", 32, &["sensitivity", "budget"]);
+    for domain in by_share(&derivation.domains, |domain| domain.budget_share) {
+        let members: Vec<_> = domain.members.iter().map(|name| printable(name)).collect();
+        row_then(
+            out,
+            &printable(&domain.name),
+            32,
+            &[significant(domain.sensitivity, 4), share(domain.budget_share)],
+            &members.join(", "),
+        );
+    }
+}
+
+fn warnings(out: &mut String, derivation: &Derivation) {
+    if derivation.warnings.is_empty() {
+        return;
+    }
+    line(out, "");
+    line(out, "WARNINGS");
+    for warning in &derivation.warnings {
+        paragraph(out, &format!("{}: ", warning.code), &warning.message);
+    }
+}
+
+/// The greatest share first; equals in their order.
+fn by_share<T>(items: &[T], share: impl Fn(&T) -> f64) -> Vec<&T> {
+    let mut sorted: Vec<_> = items.iter().collect();
+    sorted.sort_by(|a, b| share(b).total_cmp(&share(a)));
+    sorted
+}
+
+/// `0.99` as `p99`, `0.999` as `p99.9`; the decimal point is shifted as text.
+#[must_use]
+pub fn percentile(quantile: &str) -> String {
+    let Some(digits) = quantile.strip_prefix("0.") else {
+        return quantile.to_owned();
+    };
+    let padded = format!("{digits:0<2}");
+    let (whole, fraction) = padded.split_at(2);
+    let whole = whole.strip_prefix('0').unwrap_or(whole);
+    if fraction.is_empty() { format!("p{whole}") } else { format!("p{whole}.{fraction}") }
+}
+
+fn signed_seconds(value: f64) -> String {
+    let magnitude = Seconds::new(value.abs()).map_or_else(|_| "?".to_owned(), seconds);
+    match value {
+        v if v < 0.0 => format!("-{}", magnitude.trim_start_matches('+')),
+        _ => format!("+{}", magnitude.trim_start_matches('+')),
+    }
+}
+
+fn section(out: &mut String, title: &str, first: usize, heads: &[&str]) {
+    line(out, "");
+    row(out, title, first, &heads.iter().map(|&head| head.to_owned()).collect::<Vec<_>>());
+}
+
+fn row(out: &mut String, label: &str, first: usize, cells: &[String]) {
+    row_then(out, label, first, cells, "");
+}
+
+/// A label, numbers to the right of their columns, and a free text, which is cut to what is left of the line.
+fn row_then(out: &mut String, label: &str, first: usize, cells: &[String], text: &str) {
+    let mut whole = padded(label, first);
+    for cell in cells {
+        let gap = NUMBER.saturating_sub(width(cell)).max(1);
+        let _ = write!(whole, "{}{cell}", " ".repeat(gap));
+    }
+    if !text.is_empty() {
+        let left = WIDTH.saturating_sub(width(&whole) + 2);
+        let _ = write!(whole, "  {}", cut(text, left));
+    }
+    line(out, &whole);
+}
+
+fn padded(label: &str, to: usize) -> String {
+    let label = cut(label, to.saturating_sub(1));
+    let gap = to.saturating_sub(width(&label));
+    label + &" ".repeat(gap)
+}
+
+/// At most `most` columns; what is cut off is marked.
+fn cut(text: &str, most: usize) -> String {
+    if width(text) <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Columns, one a character: names are ASCII in practice, and a wide one only costs alignment.
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Without control characters: a name must not move the cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// `head` and the text behind it, wrapped and indented below it.
+fn paragraph(out: &mut String, head: &str, text: &str) {
+    const INDENT: usize = 4;
+    let text = printable(&format!("{head}{text}"));
+    for (index, part) in wrapped(&text, WIDTH - INDENT).iter().enumerate() {
+        let indent = if index == 0 { 0 } else { INDENT };
+        line(out, &format!("{}{part}", " ".repeat(indent)));
+    }
+}
+
+/// Broken at spaces into lines of at most `most` columns; leading spaces stay, a longer word stands alone.
+fn wrapped(text: &str, most: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut current = String::new();
+    for word in text.split_inclusive(' ') {
+        if !current.trim().is_empty() && width(&current) + width(word.trim_end()) > most {
+            lines.push(current.trim_end().to_owned());
+            current.clear();
+        }
+        current.push_str(word);
+    }
+    lines.push(current.trim_end().to_owned());
+    lines
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_named_without_binary_rounding() {
+        for (quantile, name) in [
+            ("0.5", "p50"),
+            ("0.9", "p90"),
+            ("0.99", "p99"),
+            ("0.999", "p99.9"),
+            ("0.05", "p5"),
+            ("0.9999", "p99.99"),
+        ] {
+            assert_eq!(percentile(quantile), name);
+        }
+    }
+
+    #[test]
+    fn wrapped_text_keeps_its_words_and_its_width() {
+        let text = "one two three four five six seven eight nine ten";
+        let lines = wrapped(text, 12);
+        assert!(lines.iter().all(|line| line.chars().count() <= 12), "{lines:?}");
+        assert_eq!(lines.join(" "), text);
+    }
+
+    #[test]
+    fn control_characters_of_a_name_never_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+    }
+}
