@@ -1,10 +1,12 @@
 //! The Prometheus behind the proxy: one trait, an HTTP client, an embedded in-memory store.
 
+pub mod http;
+
 use std::time::Instant;
 
+use ::http::{Request, Response};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Request, Response};
 use http_body_util::combinators::BoxBody;
 
 use crate::series::{Series, StepGrid};

@@ -1,0 +1,508 @@
+//! A Prometheus-compatible server over HTTP.
+//!
+//! Two kinds of requests that must not be mixed up. *Evidence* is asked for by us: gzip is welcome, the body is read
+//! whole under a budget that counts after decompression, and nothing but a complete answer is accepted. *Pass-through*
+//! belongs to the client: head and body stream both ways untouched, except for the headers that belong to one hop or
+//! that would carry a client's credentials to a server it did not address.
+
+mod body;
+mod tls;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::{Answer, Body, Upstream, UpstreamError};
+use crate::series::{Series, StepGrid};
+use crate::unit::Timestamp;
+use crate::wire::prometheus_json::decode::{self, DecodeError};
+use crate::wire::prometheus_json::number;
+use crate::wire::prometheus_json::{QueryAnswer, QueryData};
+
+pub use tls::TlsSettings;
+
+/// The longest URL that carries a query; longer ones are posted as a form. Every server and proxy takes this much.
+const MAX_URL_BYTES: usize = 2_000;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an unused connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The tenant header of Mimir, Cortex and Loki.
+const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
+
+/// Headers of one hop (RFC 9110 §7.6.1), never passed on; `Host` is the upstream's own.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Who we are to the upstream.
+#[derive(Clone)]
+pub enum Credentials {
+    /// HTTP basic authentication.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: String,
+    },
+    /// A bearer token.
+    Bearer(String),
+}
+
+/// Never shows a secret.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Basic { username, .. } => {
+                write!(f, "Basic {{ username: {username:?}, password: <secret> }}")
+            }
+            Self::Bearer(_) => f.write_str("Bearer(<secret>)"),
+        }
+    }
+}
+
+/// How to reach an upstream.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// `http://host:port/prefix`, without credentials, query and fragment.
+    pub url: String,
+    /// The value of `X-Scope-OrgID`, if any.
+    pub tenant: Option<String>,
+    /// Who we are, if the upstream wants to know.
+    pub credentials: Option<Credentials>,
+    /// Sent with every request.
+    pub headers: Vec<(String, String)>,
+    /// Whether a client's own `Authorization` is passed on, instead of [`HttpSettings::credentials`].
+    pub forward_authorization: bool,
+    /// For `https`.
+    pub tls: TlsSettings,
+    /// The greatest body of an evidence answer after decompression, in bytes.
+    pub body_limit: usize,
+}
+
+impl HttpSettings {
+    /// An upstream without authentication, and 64 MiB for a body.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            tenant: None,
+            credentials: None,
+            headers: Vec::new(),
+            forward_authorization: false,
+            tls: TlsSettings::default(),
+            body_limit: 64 << 20,
+        }
+    }
+}
+
+/// Settings that cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HttpSettingsError {
+    /// The address is not usable.
+    #[error("upstream url `{url}`: {fault}; it reads like http://prometheus:9090 or https://host/prefix")]
+    Url {
+        /// What was given, without credentials.
+        url: String,
+        /// What is wrong.
+        fault: &'static str,
+    },
+    /// A header cannot be sent.
+    #[error("upstream header `{name}`: not a legal name or value of an HTTP header")]
+    Header {
+        /// Its name.
+        name: String,
+    },
+    /// Certificates or keys cannot be used.
+    #[error("upstream tls: {0}")]
+    Tls(String),
+}
+
+/// See the module.
+pub struct HttpUpstream {
+    name: String,
+    scheme: Scheme,
+    authority: Authority,
+    prefix: String,
+    fixed: HeaderMap,
+    forward_authorization: bool,
+    body_limit: usize,
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+}
+
+impl HttpUpstream {
+    /// Checks the settings; connects at the first request. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`HttpSettingsError`].
+    pub fn new(settings: HttpSettings) -> Result<Self, HttpSettingsError> {
+        let (scheme, authority, prefix) = address(&settings.url)?;
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.set_nodelay(true);
+        let connector = tls::connector(&settings.tls, connector)?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build(connector);
+        Ok(Self {
+            name: format!("{scheme}://{authority}{prefix}"),
+            fixed: fixed_headers(&settings)?,
+            scheme,
+            authority,
+            prefix,
+            forward_authorization: settings.forward_authorization,
+            body_limit: settings.body_limit,
+            client,
+        })
+    }
+
+    fn uri(&self, path_and_query: &str) -> Result<Uri, UpstreamError> {
+        let target: PathAndQuery = format!("{}{path_and_query}", self.prefix)
+            .parse()
+            .map_err(|_| self.unreachable("the path is not a legal one"))?;
+        Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(target)
+            .build()
+            .map_err(|_| self.unreachable("the path is not a legal one"))
+    }
+
+    fn unreachable(&self, fault: impl fmt::Display) -> UpstreamError {
+        UpstreamError::Unreachable { upstream: self.name.clone(), fault: fault.to_string() }
+    }
+
+    fn malformed(&self, fault: impl fmt::Display) -> UpstreamError {
+        UpstreamError::Malformed { upstream: self.name.clone(), fault: fault.to_string() }
+    }
+
+    /// Asks one endpoint of the query API, within the deadline, which the upstream is told too.
+    async fn ask(
+        &self,
+        path: &str,
+        mut form: Vec<(&'static str, String)>,
+        deadline: Instant,
+    ) -> Result<QueryAnswer, UpstreamError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        form.push(("timeout", format!("{:.3}", left.as_secs_f64())));
+        let timeout = || UpstreamError::Timeout { upstream: self.name.clone() };
+        match tokio::time::timeout_at(deadline.into(), self.exchange(path, &form)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(timeout()),
+        }
+    }
+
+    async fn exchange(&self, path: &str, form: &[(&str, String)]) -> Result<QueryAnswer, UpstreamError> {
+        let encoded = urlencoded(form);
+        let mut request = if path.len() + encoded.len() < MAX_URL_BYTES {
+            let mut request = Request::new(no_body());
+            *request.uri_mut() = self.uri(&format!("{path}?{encoded}"))?;
+            request
+        } else {
+            let mut request = Request::new(whole_body(Bytes::from(encoded)));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = self.uri(path)?;
+            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+            request.headers_mut().insert(header::CONTENT_TYPE, form);
+            request
+        };
+        let headers = request.headers_mut();
+        headers.extend(self.fixed.clone());
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let own = concat!("emac/", env!("CARGO_PKG_VERSION"));
+        headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(own));
+        let response = self.client.request(request).await.map_err(|e| self.unreachable(chain(&e)))?;
+        self.read(response).await
+    }
+
+    async fn read(&self, response: Response<hyper::body::Incoming>) -> Result<QueryAnswer, UpstreamError> {
+        let (status, gzip) = (response.status(), body::is_gzip(response.headers()));
+        let gzip = gzip.map_err(|fault| self.malformed(fault))?;
+        let limit = if status == StatusCode::OK { self.body_limit } else { body::ERROR_LIMIT };
+        let refused = |message: String| UpstreamError::Refused {
+            upstream: self.name.clone(),
+            status: status.as_u16(),
+            message,
+        };
+        let read = body::read(response.into_body(), gzip, limit).await;
+        if !status.is_success() {
+            // The words of an error are welcome, not needed.
+            return Err(refused(read.map_or_else(|e| e.to_string(), |body| decode::error_message(&body))));
+        }
+        if status != StatusCode::OK {
+            return Err(self.malformed(format!("status {status} where 200 was due")));
+        }
+        let body = read.map_err(|fault| self.malformed(fault))?;
+        body::off_the_runtime(body, |body| decode::query(body)).await.map_err(|fault| match fault {
+            DecodeError::Error { .. } => refused(fault.to_string()),
+            DecodeError::Shape(_) => self.malformed(fault),
+        })
+    }
+
+    /// Head of a request on its way to the upstream.
+    fn rewrite(&self, head: &mut http::request::Parts) -> Result<(), UpstreamError> {
+        let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        head.uri = self.uri(path)?;
+        head.version = http::Version::HTTP_11;
+        drop_hop_by_hop(&mut head.headers);
+        head.headers.remove(header::HOST);
+        head.headers.remove(header::COOKIE);
+        let own = (self.forward_authorization && head.headers.contains_key(header::AUTHORIZATION))
+            .then(|| head.headers.get(header::AUTHORIZATION).cloned())
+            .flatten();
+        head.headers.remove(header::AUTHORIZATION);
+        for (name, value) in &self.fixed {
+            // A client may name its own tenant: what may be seen there is the upstream's decision.
+            if name != TENANT || !head.headers.contains_key(TENANT) {
+                head.headers.insert(name, value.clone());
+            }
+        }
+        if let Some(own) = own {
+            head.headers.insert(header::AUTHORIZATION, own);
+        }
+        Ok(())
+    }
+}
+
+impl Upstream for HttpUpstream {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn instant(
+        &self,
+        query: &str,
+        at: Timestamp,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Answer, UpstreamError>> {
+        let form = vec![("query", query.to_owned()), ("time", time(at))];
+        Box::pin(async move {
+            let answer = self.ask("/api/v1/query", form, deadline).await?;
+            let series = match answer.data {
+                QueryData::Vector(series) => series,
+                QueryData::Scalar(sample) => vec![Series { samples: vec![sample], ..Series::default() }],
+                other => {
+                    let fault = format!("a {} where a vector was due", other.result_type());
+                    return Err(self.malformed(fault));
+                }
+            };
+            Ok(Answer { series, warnings: answer.annotations.warnings })
+        })
+    }
+
+    fn range(
+        &self,
+        query: &str,
+        grid: StepGrid,
+        deadline: Instant,
+    ) -> BoxFuture<'_, Result<Answer, UpstreamError>> {
+        let step = Timestamp::from_millis(i64::try_from(grid.step().millis()).unwrap_or(i64::MAX));
+        let form = vec![
+            ("query", query.to_owned()),
+            ("start", time(grid.start())),
+            ("end", time(grid.end())),
+            ("step", time(step)),
+        ];
+        Box::pin(async move {
+            let answer = self.ask("/api/v1/query_range", form, deadline).await?;
+            let QueryData::Matrix(series) = answer.data else {
+                let fault = format!("a {} where a matrix was due", answer.data.result_type());
+                return Err(self.malformed(fault));
+            };
+            let step = grid.step().millis();
+            let on_grid = |time: Timestamp| {
+                (grid.start()..=grid.end()).contains(&time)
+                    && time.millis().abs_diff(grid.start().millis()) % step == 0
+            };
+            match series.iter().flat_map(|series| &series.samples).find(|sample| !on_grid(sample.time)) {
+                Some(sample) => {
+                    Err(self.malformed(format!("a sample at {} off the grid", time(sample.time))))
+                }
+                None => Ok(Answer { series, warnings: answer.annotations.warnings }),
+            }
+        })
+    }
+
+    fn forward(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, UpstreamError>> {
+        Box::pin(async move {
+            let (mut head, body) = request.into_parts();
+            self.rewrite(&mut head)?;
+            let sent = self.client.request(Request::from_parts(head, body)).await;
+            let (mut head, body) = sent.map_err(|e| self.unreachable(chain(&e)))?.into_parts();
+            drop_hop_by_hop(&mut head.headers);
+            Ok(Response::from_parts(head, body.map_err(Into::into).boxed()))
+        })
+    }
+}
+
+fn address(url: &str) -> Result<(Scheme, Authority, String), HttpSettingsError> {
+    let shown = match url.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}"),
+        None => url.to_owned(),
+    };
+    let fault = |fault| HttpSettingsError::Url { url: shown.clone(), fault };
+    let parts = url.parse::<Uri>().map_err(|_| fault("not a URL"))?.into_parts();
+    let scheme = parts.scheme.ok_or_else(|| fault("the scheme is missing"))?;
+    if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+        return Err(fault("the scheme must be http or https"));
+    }
+    let authority = parts.authority.ok_or_else(|| fault("the host is missing"))?;
+    if authority.as_str().contains('@') {
+        return Err(fault("credentials belong in basic_auth, not in the URL"));
+    }
+    let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    if path.query().is_some() {
+        return Err(fault("a query is not allowed"));
+    }
+    Ok((scheme, authority, path.path().trim_end_matches('/').to_owned()))
+}
+
+fn fixed_headers(settings: &HttpSettings) -> Result<HeaderMap, HttpSettingsError> {
+    let fault = |name: &str| HttpSettingsError::Header { name: name.to_owned() };
+    let mut headers = HeaderMap::new();
+    for (name, value) in &settings.headers {
+        let parsed = name.parse::<HeaderName>().map_err(|_| fault(name))?;
+        headers.insert(parsed, value.parse().map_err(|_| fault(name))?);
+    }
+    if let Some(tenant) = &settings.tenant {
+        headers.insert(TENANT, tenant.parse().map_err(|_| fault("X-Scope-OrgID"))?);
+    }
+    let authorization = match &settings.credentials {
+        None => None,
+        Some(Credentials::Bearer(token)) => Some(format!("Bearer {token}")),
+        Some(Credentials::Basic { username, password }) => {
+            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
+            Some(format!("Basic {pair}"))
+        }
+    };
+    if let Some(text) = authorization {
+        let mut value: HeaderValue = text.parse().map_err(|_| fault("Authorization"))?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
+/// Drops the headers of one hop, and those that `Connection` names.
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn time(at: Timestamp) -> String {
+    let mut out = String::new();
+    number::write_time(&mut out, at);
+    out
+}
+
+fn urlencoded(form: &[(&str, String)]) -> String {
+    let mut out = String::new();
+    for (name, value) in form {
+        if !out.is_empty() {
+            out.push('&');
+        }
+        out.push_str(name);
+        out.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    out.push(char::from(byte))
+                }
+                _ => out.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    out
+}
+
+/// An error with its causes: hyper's own says little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn no_body() -> Body {
+    whole_body(Bytes::new())
+}
+
+fn whole_body(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_keeps_its_prefix_and_refuses_credentials() {
+        let (_, authority, prefix) = address("https://mimir:8443/prometheus/").unwrap();
+        assert_eq!((authority.as_str(), prefix.as_str()), ("mimir:8443", "/prometheus"));
+        for url in ["", "prometheus:9090", "ftp://a", "http://", "/x", "http://u:secret@h", "http://h/?a=b"] {
+            let fault = address(url).unwrap_err().to_string();
+            assert!(!fault.contains("secret"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn headers_of_one_hop_and_those_that_connection_names_are_dropped() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in
+            [("connection", "close, X-Private"), ("x-private", "1"), ("te", "gzip"), ("accept", "*/*")]
+        {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        drop_hop_by_hop(&mut headers);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["accept"]);
+    }
+
+    #[test]
+    fn no_secret_is_ever_printed() {
+        let mut settings = HttpSettings::new("http://h");
+        for credentials in [
+            Credentials::Basic { username: "u".into(), password: "hidden".into() },
+            Credentials::Bearer("hidden".into()),
+        ] {
+            settings.credentials = Some(credentials);
+            assert!(!format!("{settings:?}").contains("hidden"));
+            assert!(!format!("{:?}", fixed_headers(&settings).unwrap()).contains("hidden"));
+        }
+    }
+}
