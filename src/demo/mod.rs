@@ -1,1 +1,16 @@
-//! The simulated shop behind `emac demo`.
+//! `emac demo`: a simulated shop whose telemetry and truth are both known, so that predictions can be checked.
+//!
+//! [`shop`] is the simulator: [`services`] with their [`latency_law`]s, [`incident`]s that bend their [`health`],
+//! [`request`]s that walk the [`journeys`], [`counters`] as a Prometheus client library keeps them, and the [`truth`]
+//! that users saw. It runs in simulated time, about 5,000 calls of services a second, and never asks
+//! [`crate::algebra`] for anything: what it observes is an independent check of what is predicted.
+
+pub mod counters;
+pub mod health;
+pub mod incident;
+pub mod journeys;
+pub mod latency_law;
+pub mod request;
+pub mod services;
+pub mod shop;
+pub mod truth;
