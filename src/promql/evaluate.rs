@@ -3,7 +3,9 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use promql_parser::parser::{AggregateExpr, BinaryExpr, Call, Expr, MatrixSelector, VectorSelector};
+use promql_parser::parser::{
+    AggregateExpr, BinaryExpr, Call, Expr, MatrixSelector, VectorMatchCardinality, VectorSelector,
+};
 
 use super::aggregation::Aggregation;
 use super::arithmetic::Operation;
@@ -16,7 +18,7 @@ use crate::series::{Labels, NAME, STALE_NAN_BITS, Sample, Series, StepGrid};
 use crate::unit::{Timestamp, Window};
 
 /// What the evaluator knows, for messages to the client.
-pub const SUPPORTED: &str = "selectors with offset and @, arithmetic and comparison with numbers, sum, count, min, \
+pub const SUPPORTED: &str = "selectors with offset and @, arithmetic and comparison with numbers, arithmetic between vectors of the same labels, sum, count, min, \
      max and avg with by and without, rate, increase, count_over_time, timestamp";
 
 /// Why a query has no value.
@@ -37,6 +39,9 @@ pub enum EvaluationError {
     /// Two series became one.
     #[error("vector cannot contain metrics with the same labelset")]
     SameLabels,
+    /// Several series of one side have the same labels but for their names.
+    #[error("multiple matches for labels: matching labels must be unique on both sides of the operation")]
+    ManyMatches,
     /// Too much to read.
     #[error("query processing would load too many samples into memory in query execution (allowed: {limit})")]
     TooManySamples {
@@ -320,8 +325,18 @@ impl Evaluation<'_> {
                 if as_number { Some(number) } else { (number > 0.0).then_some(right) }
             })
             .map(Value::Vector),
-            (Value::Vector(_), Value::Vector(_)) => {
-                unsupported(format!("the operator {} between two instant vectors", binary.op))
+            (Value::Vector(left), Value::Vector(right)) => {
+                let plain = binary.modifier.as_ref().is_none_or(|modifier| {
+                    let fills = &modifier.fill_values;
+                    modifier.matching.is_none()
+                        && modifier.card == VectorMatchCardinality::OneToOne
+                        && fills.lhs.is_none()
+                        && fills.rhs.is_none()
+                });
+                if !(plain && as_number) {
+                    return unsupported(format!("this use of {} between two instant vectors", binary.op));
+                }
+                one_to_one(left, right, |left, right| operation.number(left, right)).map(Value::Vector)
             }
             (left, right) => {
                 let (left, right) = (left.type_name(), right.type_name());
@@ -344,6 +359,27 @@ fn mapped(
     }
     vector.retain(|series| series.values.iter().any(Option::is_some));
     if drop_names { without_names(vector) } else { Ok(vector) }
+}
+
+/// Pairs the series of two vectors that have the same labels but for their names.
+fn one_to_one(
+    left: Vec<StepSeries>,
+    right: Vec<StepSeries>,
+    combine: impl Fn(f64, f64) -> f64,
+) -> Evaluated<Vec<StepSeries>> {
+    let ambiguous = |_| EvaluationError::ManyMatches;
+    let left = without_names(left).map_err(ambiguous)?;
+    let right = without_names(right).map_err(ambiguous)?;
+    let partners: HashMap<&Labels, &[Option<f64>]> =
+        right.iter().map(|series| (&series.labels, series.values.as_slice())).collect();
+    let paired = left.into_iter().filter_map(|mut series| {
+        let partner = partners.get(&series.labels)?;
+        for (value, other) in series.values.iter_mut().zip(*partner) {
+            *value = value.zip(*other).map(|(left, right)| combine(left, right));
+        }
+        Some(series)
+    });
+    Ok(paired.filter(|series| series.values.iter().any(Option::is_some)).collect())
 }
 
 /// Drops the names. Series that are then the same become one where no step has a value of both.
@@ -462,6 +498,27 @@ mod tests {
         assert!(instant("x", 60, &source).is_empty());
         assert_eq!(instant("count_over_time(x[5m])", 60, &source), ["{} 1"]);
         assert_eq!(instant("x[5m]", 60, &source), ["x 7"]);
+    }
+
+    #[test]
+    fn vectors_are_divided_where_their_labels_are_the_same() {
+        let (a, b) = ([("k", "a")], [("k", "b")]);
+        let source = memory(&[
+            ("x", &a, &[6.0]),
+            ("x", &b, &[5.0]),
+            ("y", &a, &[2.0]),
+            ("y", &[("k", "c")], &[1.0]),
+            ("z", &a, &[1.0]),
+        ]);
+        assert_eq!(instant("x / y", 0, &source), [r#"{k="a"} 3"#]);
+        assert_eq!(instant("sum(x) / sum(y)", 0, &source), [format!("{{}} {}", 11.0 / 3.0)]);
+        assert_eq!(instant("x >bool y", 0, &source), [r#"{k="a"} 1"#]);
+        assert!(instant("x / nothing", 0, &source).is_empty());
+        let grid = StepGrid::instant(Timestamp::default(), Window::from_millis(1).unwrap());
+        let refused = run(r#"x / {k="a"}"#, &grid, false, &source).unwrap_err();
+        assert_eq!(refused, EvaluationError::ManyMatches);
+        let unsupported = run("x / on(k) y", &grid, false, &source).unwrap_err();
+        assert!(matches!(unsupported, EvaluationError::Unsupported { .. }));
     }
 
     #[test]
@@ -596,7 +653,7 @@ mod tests {
     #[test]
     fn what_is_not_built_is_named() {
         for (text, construct) in [
-            ("x + y", "the operator + between two instant vectors"),
+            ("x + on(k) y", "this use of + between two instant vectors"),
             ("x or y", "the operator or"),
             ("topk(1, x)", "the aggregation topk"),
             ("histogram_quantile(0.9, x)", "histogram_quantile()"),
