@@ -2,6 +2,13 @@
 //!
 //! The mathematics is told in `ARCHITECTURE.md` and in the modules below; [`composition`] is what comes out.
 
+pub mod compose;
 pub mod composition;
-
 pub mod verdict;
+
+mod availability;
+mod curve;
+mod fold;
+mod leaf;
+mod readout;
+mod tree;

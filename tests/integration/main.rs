@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod generated_code;
+mod journey_builder;
 mod layering;
+mod oracles;
 mod prometheus;
 mod shipped_files;

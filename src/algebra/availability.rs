@@ -1,0 +1,257 @@
+//! Bounds of availability under each dependence assumption: a fold of intervals over the tree.
+//!
+//! Groups of operands that share no fate combine exactly as if independent. Within a group:
+//!
+//! | | Series, lower | Series, upper | Race, lower | Race, upper |
+//! |---|---|---|---|---|
+//! | shared fate | `∏ A_i` | `min A_i` | `max A_i` | `1 − ∏(1−A_i)` |
+//! | unknown (Fréchet–Hoeffding) | `max(0, 1 − Σ(1−A_i))` | `min A_i` | `max A_i` | `min(1, Σ A_i)` |
+//! | the paper's eq. (1) | `min A_i` | `min A_i` | as shared fate | as shared fate |
+//!
+//! The bounds of shared fate hold for positively associated failures (Barlow & Proschan); those of `unknown` for
+//! every joint law, since each operator is monotone in its operands.
+
+use super::tree::{Kind, Node, Tree, Weights};
+use crate::distribution::order_statistic::{self, at_least};
+use crate::journey::governance::Dependence;
+use crate::journey::operator::AttemptsFate;
+
+/// A lower and an upper bound of one probability.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bounds {
+    pub(crate) lower: f64,
+    pub(crate) upper: f64,
+}
+
+impl Bounds {
+    pub(crate) const VACUOUS: Self = Self { lower: 0.0, upper: 1.0 };
+
+    pub(crate) const fn exactly(value: f64) -> Self {
+        Self { lower: value, upper: value }
+    }
+
+    fn clamped(lower: f64, upper: f64) -> Self {
+        let lower = lower.clamp(0.0, 1.0);
+        Self { lower, upper: upper.clamp(lower, 1.0) }
+    }
+}
+
+/// How operands of one group are combined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Independent,
+    SharedFate,
+    Unknown,
+    PaperEq1,
+}
+
+/// The bounds of every node. `leaves` has one entry for each component, `on_time` one for each node: for a Timeout and
+/// a Retry with a deadline per try, the bounds of the body's P(success by the deadline); other entries are not read.
+pub(crate) fn fold(
+    tree: &Tree,
+    leaves: &[Bounds],
+    on_time: &[Bounds],
+    dependence: Dependence,
+) -> Vec<Bounds> {
+    let mut bounds = Vec::with_capacity(tree.nodes.len());
+    for at in 0..tree.nodes.len() {
+        let next = node(tree, at, leaves, on_time[at], dependence, &bounds);
+        bounds.push(next);
+    }
+    bounds
+}
+
+/// The bounds of one node from those of its operands (`below` holds at least all nodes before it).
+pub(crate) fn node(
+    tree: &Tree,
+    at: usize,
+    leaves: &[Bounds],
+    on_time: Bounds,
+    dependence: Dependence,
+    below: &[Bounds],
+) -> Bounds {
+    let node = &tree.nodes[at];
+    let (within, one_group) = match dependence {
+        Dependence::Independent => (Within::Independent, false),
+        Dependence::SharedFate => (Within::SharedFate, false),
+        Dependence::Unknown => (Within::Unknown, false),
+        Dependence::UnknownAll => (Within::Unknown, true),
+        Dependence::PaperEq1 => (Within::PaperEq1, false),
+    };
+    let operands = || node.operands.iter().map(|&operand| below[operand]);
+    match &node.kind {
+        Kind::Leaf(component) => leaves[*component],
+        Kind::Series | Kind::Parallel => series(node, operands(), within, one_group),
+        Kind::Race | Kind::Fallback | Kind::Hedge(_) => race(node, operands(), within, one_group),
+        Kind::KofN(k) => k_of_n(node, &operands().collect::<Vec<_>>(), *k, within, one_group),
+        Kind::Cond(weights) => cond(weights, &operands().collect::<Vec<_>>()),
+        Kind::Timeout(_) => match node.operands.get(1) {
+            None => on_time,
+            Some(&fallback) => race(node, [on_time, below[fallback]].into_iter(), within, one_group),
+        },
+        Kind::Retry { attempts, per_try, fate, .. } => {
+            let attempt = if per_try.is_some() { on_time } else { below[node.operands[0]] };
+            let apart = *fate == AttemptsFate::Independent && dependence != Dependence::UnknownAll;
+            retry(attempt, *attempts, if apart { Within::Independent } else { within })
+        }
+        Kind::Optional(_) => Bounds::exactly(1.0),
+        Kind::Repeat(counts) => repeat(below[node.operands[0]], counts, within),
+    }
+}
+
+/// Calls `combine` once for each group with its members.
+fn by_group(
+    node: &Node,
+    operands: impl Iterator<Item = Bounds>,
+    within: Within,
+    one_group: bool,
+    mut combine: impl FnMut(&[Bounds]),
+) {
+    if within == Within::Independent || (!one_group && node.groups == node.operands.len()) {
+        operands.for_each(|operand| combine(&[operand]));
+    } else if one_group || node.groups == 1 {
+        combine(&operands.collect::<Vec<_>>());
+    } else {
+        let mut members = vec![Vec::new(); node.groups];
+        operands.zip(&node.group).for_each(|(operand, &group)| members[group].push(operand));
+        members.iter().for_each(|members| combine(members));
+    }
+}
+
+fn product(values: impl Iterator<Item = f64>) -> f64 {
+    values.product()
+}
+
+/// `1 − ∏(1−a)`.
+fn any(values: impl Iterator<Item = f64>) -> f64 {
+    1.0 - values.map(|a| 1.0 - a).product::<f64>()
+}
+
+fn series(node: &Node, operands: impl Iterator<Item = Bounds>, within: Within, one_group: bool) -> Bounds {
+    let (mut lower, mut upper) = (1.0, 1.0);
+    by_group(node, operands, within, one_group, |members| {
+        if let [only] = members {
+            lower *= only.lower;
+            upper *= only.upper;
+            return;
+        }
+        let lowers = || members.iter().map(|member| member.lower);
+        upper *= members.iter().map(|member| member.upper).fold(1.0, f64::min);
+        lower *= match within {
+            Within::Independent | Within::SharedFate => product(lowers()),
+            Within::PaperEq1 => lowers().fold(1.0, f64::min),
+            Within::Unknown => (1.0 - lowers().map(|a| 1.0 - a).sum::<f64>()).max(0.0),
+        };
+    });
+    Bounds::clamped(lower, upper)
+}
+
+fn race(node: &Node, operands: impl Iterator<Item = Bounds>, within: Within, one_group: bool) -> Bounds {
+    let (mut all_fail_lower, mut all_fail_upper) = (1.0, 1.0);
+    by_group(node, operands, within, one_group, |members| {
+        if let [only] = members {
+            all_fail_lower *= 1.0 - only.upper;
+            all_fail_upper *= 1.0 - only.lower;
+            return;
+        }
+        let uppers = || members.iter().map(|member| member.upper);
+        all_fail_upper *= 1.0 - members.iter().map(|member| member.lower).fold(0.0, f64::max);
+        all_fail_lower *= match within {
+            Within::Unknown => (1.0 - uppers().sum::<f64>()).max(0.0),
+            Within::Independent | Within::SharedFate | Within::PaperEq1 => 1.0 - any(uppers()),
+        };
+    });
+    Bounds::clamped(1.0 - all_fail_upper, 1.0 - all_fail_lower)
+}
+
+/// Bounds the count of successes of each group, then adds the counts of the groups, which are independent.
+fn k_of_n(node: &Node, operands: &[Bounds], k: usize, within: Within, one_group: bool) -> Bounds {
+    if within == Within::Independent || (!one_group && node.groups == operands.len()) {
+        return Bounds::clamped(
+            at_least(operands.iter().map(|a| a.lower), k),
+            at_least(operands.iter().map(|a| a.upper), k),
+        );
+    }
+    let mut lower = order_statistic::Count::zero(k);
+    let mut upper = order_statistic::Count::zero(k);
+    let single = one_group || node.groups == 1;
+    let mut answer = None;
+    by_group(node, operands.iter().copied(), within, one_group, |members| {
+        if let [only] = members {
+            lower.add_trial(only.lower);
+            upper.add_trial(only.upper);
+            return;
+        }
+        let mut lowers: Vec<f64> = members.iter().map(|member| member.lower).collect();
+        let mut uppers: Vec<f64> = members.iter().map(|member| member.upper).collect();
+        lowers.sort_unstable_by(f64::total_cmp);
+        uppers.sort_unstable_by(f64::total_cmp);
+        let least = |j: usize| {
+            let any_law = order_statistic::least_at_least(&lowers, j);
+            match within {
+                Within::Unknown => any_law,
+                Within::Independent | Within::SharedFate | Within::PaperEq1 => {
+                    any_law.max(product(lowers.iter().rev().take(j).copied()))
+                }
+            }
+        };
+        let most = |j: usize| order_statistic::greatest_at_least(&uppers, j);
+        if single {
+            answer = Some(Bounds::clamped(least(k), most(k)));
+        } else {
+            let levels = 1..=members.len().min(k);
+            lower.add(&levels.clone().map(least).collect::<Vec<_>>());
+            upper.add(&levels.map(most).collect::<Vec<_>>());
+        }
+    });
+    answer.unwrap_or_else(|| Bounds::clamped(lower.at_least(), upper.at_least()))
+}
+
+fn cond(weights: &Weights, operands: &[Bounds]) -> Bounds {
+    let known = |side: fn(&Bounds) -> f64| -> f64 {
+        weights.known.iter().zip(operands).map(|(p, operand)| p * side(operand)).sum()
+    };
+    let free = || weights.free.iter().map(|&branch| operands[branch]);
+    let (worst, best) = if weights.free.is_empty() {
+        (0.0, 0.0)
+    } else {
+        (free().map(|a| a.lower).fold(1.0, f64::min), free().map(|a| a.upper).fold(0.0, f64::max))
+    };
+    Bounds::clamped(known(|a| a.lower) + weights.rest * worst, known(|a| a.upper) + weights.rest * best)
+}
+
+/// `1 − (1−a)^n`, without cancellation for small `a`.
+pub(crate) fn any_of(a: f64, n: u32) -> f64 {
+    if a >= 1.0 { 1.0 } else { -f64::exp_m1(f64::from(n) * f64::ln_1p(-a)) }
+}
+
+fn retry(attempt: Bounds, attempts: u32, within: Within) -> Bounds {
+    let lower = match within {
+        Within::Independent => any_of(attempt.lower, attempts),
+        Within::SharedFate | Within::Unknown | Within::PaperEq1 => attempt.lower,
+    };
+    let upper = match within {
+        Within::Unknown => f64::from(attempts) * attempt.upper,
+        Within::Independent | Within::SharedFate | Within::PaperEq1 => any_of(attempt.upper, attempts),
+    };
+    Bounds::clamped(lower, upper)
+}
+
+fn repeat(body: Bounds, counts: &[(u32, f64)], within: Within) -> Bounds {
+    let (mut lower, mut upper) = (0.0, 0.0);
+    for &(count, p) in counts {
+        let n = f64::from(count);
+        let all = |a: f64| if count == 0 { 1.0 } else { a.powf(n) };
+        let single = |a: f64| if count == 0 { 1.0 } else { a };
+        lower += p * match within {
+            Within::Independent | Within::SharedFate => all(body.lower),
+            Within::PaperEq1 => single(body.lower),
+            Within::Unknown => (1.0 - n * (1.0 - body.lower)).max(0.0),
+        };
+        upper += p * match within {
+            Within::Independent => all(body.upper),
+            Within::SharedFate | Within::Unknown | Within::PaperEq1 => single(body.upper),
+        };
+    }
+    Bounds::clamped(lower, upper)
+}

@@ -1,0 +1,236 @@
+//! What the fold needs of a component: its availability, and the laws of its successes and failures in each reading.
+
+use super::availability::Bounds;
+use super::curve::{Curve, Reading};
+use crate::distribution::histogram::ClassicHistogram;
+use crate::distribution::interpolation::{at_lower_edges, at_upper_edges, between_edges};
+use crate::distribution::law::{Law, cell_means, integrate};
+use crate::distribution::normal;
+use crate::journey::evidence::{ComponentEvidence, Measurement};
+use crate::journey::governance::BucketError;
+
+/// One law for each [`Reading`].
+#[derive(Debug, Clone, PartialEq)]
+struct Laws {
+    exact: Law,
+    late: Law,
+    early: Law,
+}
+
+impl Laws {
+    /// Nothing is known about the time: the estimate and the late reading never see it end.
+    fn vacuous() -> Self {
+        Self { exact: Law::never(), late: Law::never(), early: Law::constant(0.0) }
+    }
+
+    fn measured(histogram: &ClassicHistogram, buckets: BucketError) -> Option<Self> {
+        let exact = between_edges(histogram)?;
+        Some(match buckets {
+            BucketError::Bound => {
+                Self { late: at_upper_edges(histogram)?, early: at_lower_edges(histogram)?, exact }
+            }
+            BucketError::Interpolate => Self { late: exact.clone(), early: exact.clone(), exact },
+        })
+    }
+
+    fn reading(&self, reading: Reading) -> &Law {
+        match reading {
+            Reading::Exact => &self.exact,
+            Reading::Late => &self.late,
+            Reading::Early => &self.early,
+        }
+    }
+}
+
+/// Which of the two sub-distributions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Success,
+    Failure,
+}
+
+/// What is known about the ranks of a leaf's outcomes; a rank orders fast success < slow success < failure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Condition {
+    /// Nothing: the leaf's own law.
+    None,
+    /// The common factor of a one-factor Gaussian copula is `z`; `0 < rho < 1`.
+    Factor { rho: f64, z: f64 },
+    /// The rank lies in this part of `[0, 1]`, and is uniform there.
+    Ranks { from: f64, to: f64 },
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Leaf {
+    /// P(success); a vacuous leaf's estimate is 0, the pessimistic end of what is possible.
+    pub(crate) availability: f64,
+    /// Nothing is known about its availability.
+    pub(crate) vacuous: bool,
+    /// There is no latency evidence although it is not vacuous.
+    pub(crate) timeless: bool,
+    /// Failures have no times of their own.
+    pub(crate) assumed_failure_time: bool,
+    success: Laws,
+    failure: Laws,
+}
+
+impl Leaf {
+    pub(crate) fn new(evidence: &ComponentEvidence, buckets: BucketError) -> Self {
+        let (availability, vacuous) = match &evidence.measurement {
+            Measurement::Vacuous => (0.0, true),
+            Measurement::Figure(p) => (p.get(), false),
+            Measurement::Counts(counts) => (counts.availability().get(), false),
+        };
+        let (latency, failure_latency) = match &evidence.measurement {
+            Measurement::Counts(counts) => (counts.latency(), counts.failure_latency()),
+            Measurement::Vacuous | Measurement::Figure(_) => (None, None),
+        };
+        let success = latency.and_then(|histogram| Laws::measured(histogram, buckets));
+        let measured = failure_latency.and_then(|histogram| Laws::measured(histogram, buckets));
+        let assumed_failure_time = measured.is_none() && availability < 1.0;
+        let failure = measured.unwrap_or_else(|| match latency {
+            Some(histogram) => Laws { exact: Law::constant(histogram.last_edge()), ..Laws::vacuous() },
+            None => Laws::vacuous(),
+        });
+        Self {
+            availability,
+            vacuous,
+            timeless: success.is_none(),
+            assumed_failure_time,
+            success: success.unwrap_or_else(Laws::vacuous),
+            failure,
+        }
+    }
+
+    /// The bounds of its availability (without a sampling term).
+    pub(crate) fn bounds(&self) -> Bounds {
+        if self.vacuous { Bounds::VACUOUS } else { Bounds::exactly(self.availability) }
+    }
+
+    /// The law of the time of an outcome, given the outcome.
+    pub(crate) fn law(&self, outcome: Outcome, reading: Reading) -> &Law {
+        match outcome {
+            Outcome::Success => self.success.reading(reading),
+            Outcome::Failure => self.failure.reading(reading),
+        }
+    }
+
+    /// P(success by `t`), or strictly before it in the late reading of a deadline that is missed at `t` itself.
+    pub(crate) fn success_by(&self, reading: Reading, condition: Condition, t: f64) -> f64 {
+        if self.vacuous {
+            return if reading == Reading::Early { 1.0 } else { 0.0 };
+        }
+        conditioned(self.availability * self.law(Outcome::Success, reading).at(t), condition)
+    }
+
+    /// The curve of an outcome on a grid.
+    pub(crate) fn curve(
+        &self,
+        outcome: Outcome,
+        reading: Reading,
+        condition: Condition,
+        step: f64,
+        cells: usize,
+    ) -> Curve {
+        if self.vacuous {
+            return match reading {
+                Reading::Exact if outcome == Outcome::Success => Curve::beyond(0.0, cells),
+                Reading::Exact | Reading::Late => Curve::beyond(1.0, cells),
+                Reading::Early => {
+                    Curve { within: vec![1.0; cells], later: Some(vec![0.0; cells]), total: 0.0 }
+                }
+            };
+        }
+        let law = self.law(outcome, reading);
+        let mut within = vec![0.0; cells];
+        // The outcome's ranks are `start + width · F`.
+        let (start, width) = match outcome {
+            Outcome::Success => (0.0, self.availability),
+            Outcome::Failure => (self.availability, 1.0 - self.availability),
+        };
+        let base = conditioned(start, condition);
+        let total = conditioned(start + width, condition) - base;
+        match condition {
+            Condition::None => law.cells(step, width, &mut within),
+            Condition::Factor { .. } => {
+                let values: Vec<f64> =
+                    law.values().iter().map(|f| conditioned(start + width * f, condition) - base).collect();
+                let integral = integrate(law.times(), &values);
+                cell_means(law.times(), &values, &integral, step, 1.0, &mut within);
+            }
+            Condition::Ranks { from, to } => {
+                ranks_between(law, start, width, from, to, step, &mut within);
+            }
+        }
+        Curve { within, later: None, total }
+    }
+}
+
+/// P(rank ≤ `rank`) under the condition.
+fn conditioned(rank: f64, condition: Condition) -> f64 {
+    match condition {
+        Condition::None => rank,
+        Condition::Factor { rho, z } => {
+            normal::cdf((normal::quantile(rank) - rho.sqrt() * z) / (1.0 - rho).sqrt())
+        }
+        Condition::Ranks { from, to } => ((rank - from) / (to - from)).clamp(0.0, 1.0),
+    }
+}
+
+/// The part of a law whose ranks lie between two, as cell means.
+fn ranks_between(law: &Law, start: f64, width: f64, from: f64, to: f64, step: f64, within: &mut [f64]) {
+    if width <= 0.0 {
+        return;
+    }
+    let level = |rank: f64| ((rank - start) / width).clamp(0.0, 1.0);
+    let (low, high) = (level(from).min(law.finite_mass()), level(to).min(law.finite_mass()));
+    if high <= low {
+        return;
+    }
+    let share = |f: f64| (f - low) * width / (to - from);
+    let mut times = vec![law.quantile(low).max(law.times()[0])];
+    let mut values = vec![0.0];
+    // A jump that the lower end falls into, or inner knots.
+    for (&time, &f) in law.times().iter().zip(law.values()) {
+        if f > low && f < high {
+            times.push(time.max(times[0]));
+            values.push(share(f));
+        }
+    }
+    times.push(law.quantile(high).max(times[times.len() - 1]));
+    values.push(share(high));
+    let integral = integrate(&times, &values);
+    cell_means(&times, &values, &integral, step, 1.0, within);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journey::evidence::Counts;
+
+    fn leaf(good: f64) -> Leaf {
+        let histogram = ClassicHistogram::new(vec![1.0, 2.0, 4.0], vec![10.0, 60.0, 90.0, 100.0]).unwrap();
+        let counts = Counts::new(1000.0, good, Some(histogram), None).unwrap();
+        Leaf::new(&ComponentEvidence::measured(Measurement::Counts(counts)), BucketError::Bound)
+    }
+
+    #[test]
+    fn conditions_average_back_to_the_law() {
+        let leaf = leaf(900.0);
+        for reading in [Reading::Exact, Reading::Late, Reading::Early] {
+            for outcome in [Outcome::Success, Outcome::Failure] {
+                let plain = leaf.curve(outcome, reading, Condition::None, 0.1, 64);
+                let mut ranks = Curve::beyond(0.0, 64);
+                for part in 0..20 {
+                    let (from, to) = (f64::from(part) / 20.0, f64::from(part + 1) / 20.0);
+                    ranks.add(0.05, &leaf.curve(outcome, reading, Condition::Ranks { from, to }, 0.1, 64));
+                }
+                assert!((plain.total - ranks.total).abs() < 1e-12);
+                for (a, b) in plain.within.iter().zip(&ranks.within) {
+                    assert!((a - b).abs() < 1e-9, "{reading:?} {outcome:?}: {a} {b}");
+                }
+            }
+        }
+    }
+}

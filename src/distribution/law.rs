@@ -1,0 +1,206 @@
+//! A law of times, tabulated: piecewise linear between knots, with jumps where two knots share a time.
+
+/// `F(t) = P(time ≤ t)` of a non-negative time that may be infinite.
+///
+/// Invariants: at least one knot; times finite, ≥ 0 and not falling; values in `[0, 1]` and not falling. `F` is 0 before
+/// the first knot, linear between knots, right-continuous, and constant after the last: what is missing there to 1 is
+/// the mass at infinity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Law {
+    times: Vec<f64>,
+    cdf: Vec<f64>,
+    /// `∫_0^{t_i} F`.
+    integral: Vec<f64>,
+}
+
+impl Law {
+    /// From knots that hold the invariants; values are made to stay within `[0, 1]` and not to fall, against rounding noise.
+    ///
+    /// # Panics
+    /// In debug builds where the times fall or the lengths differ.
+    #[must_use]
+    pub fn from_knots(times: Vec<f64>, mut cdf: Vec<f64>) -> Self {
+        debug_assert!(!times.is_empty() && times.len() == cdf.len(), "a law needs paired knots");
+        debug_assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "the times of a law fall");
+        let mut least = 0.0_f64;
+        for value in &mut cdf {
+            least = value.clamp(least, 1.0);
+            *value = least;
+        }
+        let integral = integrate(&times, &cdf);
+        Self { times, cdf, integral }
+    }
+
+    /// All mass at infinity: nothing is known but that it ends.
+    #[must_use]
+    pub fn never() -> Self {
+        Self::from_knots(vec![0.0], vec![0.0])
+    }
+
+    /// All mass at `time`, finite.
+    #[must_use]
+    pub fn constant(time: f64) -> Self {
+        Self::from_knots(vec![time], vec![1.0])
+    }
+
+    /// Uniform on `[0, end]`.
+    #[must_use]
+    pub fn uniform(end: f64) -> Self {
+        if end > 0.0 { Self::from_knots(vec![0.0, end], vec![0.0, 1.0]) } else { Self::constant(0.0) }
+    }
+
+    /// The knots' times.
+    #[must_use]
+    pub fn times(&self) -> &[f64] {
+        &self.times
+    }
+
+    /// The values at the knots.
+    #[must_use]
+    pub fn values(&self) -> &[f64] {
+        &self.cdf
+    }
+
+    /// The mass at finite times.
+    #[must_use]
+    pub fn finite_mass(&self) -> f64 {
+        self.cdf.last().copied().unwrap_or(0.0)
+    }
+
+    /// The last time at which mass lies, 0 where none is finite.
+    #[must_use]
+    pub fn last_time(&self) -> f64 {
+        if self.finite_mass() > 0.0 { self.times.last().copied().unwrap_or(0.0) } else { 0.0 }
+    }
+
+    /// `P(time ≤ t)`.
+    #[must_use]
+    pub fn at(&self, t: f64) -> f64 {
+        self.between(self.times.partition_point(|&time| time <= t), t)
+    }
+
+    /// `P(time < t)`.
+    #[must_use]
+    pub fn before(&self, t: f64) -> f64 {
+        self.between(self.times.partition_point(|&time| time < t), t)
+    }
+
+    fn between(&self, next: usize, t: f64) -> f64 {
+        if next == 0 {
+            return 0.0;
+        }
+        let (left, low) = (self.times[next - 1], self.cdf[next - 1]);
+        match self.times.get(next) {
+            Some(&right) if right > left => {
+                low + (self.cdf[next] - low) * ((t - left) / (right - left)).clamp(0.0, 1.0)
+            }
+            _ => low,
+        }
+    }
+
+    /// The smallest t with `F(t) ≥ level`; infinite where the finite mass is less.
+    #[must_use]
+    pub fn quantile(&self, level: f64) -> f64 {
+        let at = self.cdf.partition_point(|&value| value < level);
+        if at == self.cdf.len() {
+            return f64::INFINITY;
+        }
+        if at == 0 {
+            return self.times[0];
+        }
+        let (low, high) = (self.cdf[at - 1], self.cdf[at]);
+        let share = if high > low { (level - low) / (high - low) } else { 1.0 };
+        self.times[at - 1] + (self.times[at] - self.times[at - 1]) * share.clamp(0.0, 1.0)
+    }
+
+    /// Writes the mean of `scale · F` over each cell `[k·step, (k+1)·step]`.
+    pub fn cells(&self, step: f64, scale: f64, cells: &mut [f64]) {
+        cell_means(&self.times, &self.cdf, &self.integral, step, scale, cells);
+    }
+}
+
+/// `∫_0^{t_i}` of a piecewise linear function that is 0 before its first knot.
+#[must_use]
+pub fn integrate(times: &[f64], values: &[f64]) -> Vec<f64> {
+    let mut sum = 0.0;
+    let mut integral = Vec::with_capacity(times.len());
+    for at in 0..times.len() {
+        if at > 0 {
+            sum += (times[at] - times[at - 1]) * 0.5 * (values[at] + values[at - 1]);
+        }
+        integral.push(sum);
+    }
+    integral
+}
+
+/// The means over the cells `[k·step, (k+1)·step]` of `scale` times a piecewise linear function, from its knots and
+/// its integral at them. The differences of neighbouring means are the mean-preserving split of the law's mass onto
+/// the grid points `k·step`.
+pub fn cell_means(times: &[f64], values: &[f64], integral: &[f64], step: f64, scale: f64, cells: &mut [f64]) {
+    let last = times.len() - 1;
+    let factor = scale / step;
+    let (mut next, mut left) = (0, 0.0);
+    // The knot before `next`, where there is one: its time, value, integral and slope.
+    let (mut t0, mut f0, mut i0, mut slope) = (0.0, 0.0, 0.0, 0.0);
+    for (k, cell) in cells.iter_mut().enumerate() {
+        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+        let t = (k + 1) as f64 * step;
+        if next <= last && times[next] <= t {
+            while next <= last && times[next] <= t {
+                next += 1;
+            }
+            (t0, f0, i0) = (times[next - 1], values[next - 1], integral[next - 1]);
+            slope = if next <= last && times[next] > t0 {
+                0.5 * (values[next] - f0) / (times[next] - t0)
+            } else {
+                0.0
+            };
+        }
+        let past = t - t0;
+        let right = i0 + past * (f0 + past * slope);
+        *cell = (right - left) * factor;
+        left = right;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps() -> Law {
+        // Half at 1, then a tenth uniform on [1, 3], and four tenths at infinity.
+        Law::from_knots(vec![1.0, 3.0], vec![0.5, 0.6])
+    }
+
+    #[test]
+    fn jumps_are_right_continuous_and_quantiles_are_the_smallest_time() {
+        let law = steps();
+        assert_eq!((law.before(1.0), law.at(1.0), law.at(2.0), law.at(9.0)), (0.0, 0.5, 0.55, 0.6));
+        assert_eq!((law.quantile(0.3), law.quantile(0.5), law.quantile(0.6)), (1.0, 1.0, 3.0));
+        assert_eq!(law.quantile(0.61), f64::INFINITY);
+        assert_eq!(Law::never().quantile(1e-9), f64::INFINITY);
+    }
+
+    #[test]
+    fn splitting_onto_a_grid_preserves_mass_and_mean() {
+        for step in [0.07, 0.3, 0.9] {
+            let mut cells = vec![0.0; (4.0_f64 / step) as usize + 2];
+            steps().cells(step, 1.0, &mut cells);
+            let mut previous = 0.0;
+            let mut mean = 0.0;
+            for (k, &cell) in cells.iter().enumerate() {
+                mean += (cell - previous) * k as f64 * step;
+                previous = cell;
+            }
+            assert!((previous - 0.6).abs() < 1e-12, "mass at step {step}");
+            assert!((mean - (0.5 + 0.1 * 2.0)).abs() < 1e-12, "mean {mean} at step {step}");
+        }
+    }
+
+    #[test]
+    fn a_jump_inside_a_cell_is_shared_by_its_neighbours() {
+        let mut cells = [0.0; 4];
+        Law::constant(1.25).cells(1.0, 2.0, &mut cells);
+        assert_eq!(cells, [0.0, 1.5, 2.0, 2.0]);
+    }
+}

@@ -1,0 +1,177 @@
+//! Sums of independent times: products of spectra on a grid of N cells, exponentially tilted instead of zero padded.
+//!
+//! Mass that wraps around the end of the grid returns `e^{−TILT}` times as heavy (2e-9), and the untilting amplifies
+//! rounding errors by at most `e^{TILT}` at the very end of the grid (5e-8) and by its square root in the middle.
+
+use std::sync::Arc;
+
+use realfft::num_complex::Complex64;
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use rustc_hash::FxHashMap;
+
+/// The exponent over the whole grid.
+const TILT: f64 = 20.0;
+
+/// The transform of a law's masses on a grid: `N/2 + 1` values.
+pub type Spectrum = Vec<Complex64>;
+
+/// Transforms of one grid size.
+pub struct Transform {
+    forward: Arc<dyn RealToComplex<f64>>,
+    inverse: Arc<dyn ComplexToReal<f64>>,
+    /// `e^{−TILT·k/N}`.
+    tilt: Vec<f64>,
+    /// `e^{TILT·k/N}/N`.
+    untilt: Vec<f64>,
+    masses: Vec<f64>,
+    scratch: Vec<Complex64>,
+}
+
+impl Transform {
+    fn new(planner: &mut RealFftPlanner<f64>, cells: usize) -> Self {
+        let (forward, inverse) = (planner.plan_fft_forward(cells), planner.plan_fft_inverse(cells));
+        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+        let n = cells as f64;
+        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+        let exponent = |k: usize| TILT * k as f64 / n;
+        let scratch = vec![Complex64::ZERO; forward.get_scratch_len().max(inverse.get_scratch_len())];
+        Self {
+            forward,
+            inverse,
+            tilt: (0..cells).map(|k| (-exponent(k)).exp()).collect(),
+            untilt: (0..cells).map(|k| exponent(k).exp() / n).collect(),
+            masses: vec![0.0; cells],
+            scratch,
+        }
+    }
+
+    /// How many cells the grid has.
+    #[must_use]
+    pub fn cells(&self) -> usize {
+        self.tilt.len()
+    }
+
+    /// The spectrum of the masses whose running sum is `cdf` (one value for each cell).
+    pub fn forward(&mut self, cdf: &[f64], spectrum: &mut Spectrum) {
+        let mut previous = 0.0;
+        for ((mass, &value), &tilt) in self.masses.iter_mut().zip(cdf).zip(&self.tilt) {
+            *mass = (value - previous) * tilt;
+            previous = value;
+        }
+        spectrum.resize(self.cells() / 2 + 1, Complex64::ZERO);
+        // The lengths are those of the plan, so that the only error there is cannot occur.
+        let done = self.forward.process_with_scratch(&mut self.masses, spectrum, &mut self.scratch);
+        debug_assert!(done.is_ok(), "forward transform: {done:?}");
+    }
+
+    /// The running sum of the masses with this spectrum, which is overwritten.
+    pub fn inverse(&mut self, spectrum: &mut Spectrum, cdf: &mut [f64]) {
+        // The transform of real masses is real at both ends; products are so up to rounding.
+        if let Some(first) = spectrum.first_mut() {
+            first.im = 0.0;
+        }
+        if let Some(last) = spectrum.last_mut() {
+            last.im = 0.0;
+        }
+        let done = self.inverse.process_with_scratch(spectrum, &mut self.masses, &mut self.scratch);
+        debug_assert!(done.is_ok(), "inverse transform: {done:?}");
+        let (mut sum, mut greatest) = (0.0_f64, 0.0_f64);
+        for ((value, &mass), &untilt) in cdf.iter_mut().zip(&self.masses).zip(&self.untilt) {
+            sum += mass * untilt;
+            // Rounding noise must not make it fall.
+            greatest = greatest.max(sum);
+            *value = greatest;
+        }
+    }
+
+    /// The spectrum of a fixed delay of `delay` cells (a fraction is split onto both neighbours); 0 where it lies beyond
+    /// the grid.
+    pub fn delay(&self, delay: f64, spectrum: &mut Spectrum) {
+        let n = self.cells();
+        spectrum.clear();
+        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+        let cells = n as f64;
+        if delay >= cells {
+            spectrum.resize(n / 2 + 1, Complex64::ZERO);
+            return;
+        }
+        let (whole, fraction) = (delay.floor(), delay.fract());
+        let rate = -TILT / cells;
+        let mut turn = 0.0;
+        for _ in 0..=n / 2 {
+            let unit = Complex64::new(rate, -std::f64::consts::TAU * turn / cells);
+            let at = (unit * whole).exp();
+            spectrum.push(at * (1.0 - fraction) + (unit * (whole + 1.0)).exp() * fraction);
+            turn += 1.0;
+        }
+    }
+}
+
+/// Transforms by grid size, planned once.
+#[derive(Default)]
+pub struct Transforms {
+    planner: Option<RealFftPlanner<f64>>,
+    by_cells: FxHashMap<usize, Transform>,
+}
+
+impl Transforms {
+    /// None planned yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The transform of grids with `cells` cells, an even number.
+    pub fn of(&mut self, cells: usize) -> &mut Transform {
+        let planner = self.planner.get_or_insert_with(RealFftPlanner::new);
+        self.by_cells.entry(cells).or_insert_with(|| Transform::new(planner, cells))
+    }
+}
+
+/// Multiplies `by` into `product`.
+pub fn multiply(product: &mut [Complex64], by: &[Complex64]) {
+    for (value, factor) in product.iter_mut().zip(by) {
+        *value *= factor;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distribution::law::Law;
+
+    #[test]
+    fn the_sum_of_two_dice_is_a_triangle() {
+        let mut transforms = Transforms::new();
+        let transform = transforms.of(32);
+        let mut cdf = vec![0.0; 32];
+        for (k, value) in cdf.iter_mut().enumerate() {
+            *value = (k as f64 / 6.0).min(1.0);
+        }
+        let mut spectrum = Spectrum::new();
+        transform.forward(&cdf, &mut spectrum);
+        let die = spectrum.clone();
+        multiply(&mut spectrum, &die);
+        transform.inverse(&mut spectrum, &mut cdf);
+        let mass = |k: usize| cdf[k] - cdf[k - 1];
+        for k in 2..=12 {
+            let expected = (6.0 - (k as f64 - 7.0).abs()) / 36.0;
+            assert!((mass(k) - expected).abs() < 1e-8, "{k}: {} for {expected}", mass(k));
+        }
+    }
+
+    #[test]
+    fn a_delay_shifts_by_fractions_of_a_cell_and_leaves_the_grid() {
+        let mut transforms = Transforms::new();
+        let transform = transforms.of(64);
+        let (mut cdf, mut spectrum, mut delay) = (vec![0.0; 64], Spectrum::new(), Spectrum::new());
+        Law::constant(3.0).cells(1.0, 1.0, &mut cdf);
+        transform.forward(&cdf, &mut spectrum);
+        transform.delay(10.25, &mut delay);
+        multiply(&mut spectrum, &delay);
+        transform.inverse(&mut spectrum, &mut cdf);
+        assert!((cdf[12]).abs() < 1e-8 && (cdf[13] - 0.75).abs() < 1e-8 && (cdf[14] - 1.0).abs() < 1e-8);
+        transform.delay(64.0, &mut delay);
+        assert!(delay.iter().all(|value| value.norm() == 0.0));
+    }
+}
