@@ -1,6 +1,7 @@
 //! Latency distributions of calls that may fail: histograms as evidence, tabulated laws, sums on a grid, order statistics.
 
 pub mod confidence;
+pub mod expected_shortfall;
 pub mod histogram;
 pub mod interpolation;
 pub mod law;
