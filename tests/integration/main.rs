@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod evidence_http;
 mod generated_code;
 mod journey_builder;
 mod layering;
