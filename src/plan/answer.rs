@@ -1,0 +1,109 @@
+//! What came back for the queries of a plan, at one time or on a grid.
+
+use crate::series::{Labels, STALE_NAN_BITS, Series, StepGrid};
+use crate::unit::Timestamp;
+
+/// Stands for "no sample" in a table; no upstream can send it, since JSON has no stale markers.
+const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
+
+/// The series of an answer as columns over a grid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    grid: StepGrid,
+    labels: Vec<Labels>,
+    /// `labels.len() × grid.points()`, one series after the other.
+    values: Vec<f64>,
+}
+
+impl Table {
+    /// Places each sample at the grid point of its time; samples off the grid are dropped (the upstream's client has
+    /// refused them already). An instant query's samples belong to its time, whatever time they carry.
+    #[must_use]
+    pub fn new(series: Vec<Series>, grid: StepGrid) -> Self {
+        let points = grid.points();
+        let mut values = vec![ABSENT; points * series.len()];
+        let mut labels = Vec::with_capacity(series.len());
+        for (column, series) in values.chunks_exact_mut(points).zip(series) {
+            if points == 1 {
+                column[0] = series.samples.last().map_or(ABSENT, |sample| sample.value);
+            } else {
+                for sample in &series.samples {
+                    if let Some(cell) = point(&grid, sample.time).and_then(|at| column.get_mut(at)) {
+                        *cell = sample.value;
+                    }
+                }
+            }
+            labels.push(series.labels);
+        }
+        Self { grid, labels, values }
+    }
+
+    /// The labels of the series.
+    #[must_use]
+    pub fn labels(&self) -> &[Labels] {
+        &self.labels
+    }
+
+    /// The grid that was asked for.
+    #[must_use]
+    pub const fn grid(&self) -> StepGrid {
+        self.grid
+    }
+
+    /// The value of a series at a grid point; `None` where it has no sample or the time is not on the grid.
+    #[must_use]
+    pub fn value(&self, series: usize, time: Timestamp) -> Option<f64> {
+        let at = point(&self.grid, time)?;
+        let value = *self.values.get(series * self.grid.points() + at)?;
+        (value.to_bits() != STALE_NAN_BITS).then_some(value)
+    }
+}
+
+fn point(grid: &StepGrid, time: Timestamp) -> Option<usize> {
+    if !(grid.start()..=grid.end()).contains(&time) {
+        return None;
+    }
+    let distance = time.millis().abs_diff(grid.start().millis());
+    (distance % grid.step().millis() == 0)
+        .then(|| usize::try_from(distance / grid.step().millis()).ok())
+        .flatten()
+}
+
+/// How a query of a plan ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Completely answered.
+    Answered(Table),
+    /// Answered with warnings: a part may be missing, so nothing of it is used.
+    Incomplete,
+    /// Not answered: unreachable, late, refused.
+    Failed,
+    /// Answered with something that is not an answer.
+    Malformed,
+    /// Not asked for: this kind of query has no meaning at that time.
+    NotAsked,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::Sample;
+    use crate::unit::Window;
+
+    #[test]
+    fn a_table_gives_back_each_sample_at_its_time_and_nothing_elsewhere() {
+        let at = Timestamp::from_millis;
+        let grid = StepGrid::new(at(0), at(45_000), Window::from_millis(15_000).unwrap()).unwrap();
+        let samples =
+            vec![Sample { time: at(15_000), value: 1.0 }, Sample { time: at(45_000), value: f64::NAN }];
+        let series = Series { labels: Labels::named("a"), samples };
+        let table = Table::new(vec![Series::default(), series], grid);
+        assert_eq!(table.value(1, at(15_000)), Some(1.0));
+        assert!(table.value(1, at(45_000)).unwrap().is_nan());
+        for (series, time) in
+            [(1, 0), (1, 30_000), (1, 7_500), (1, 60_000), (1, -15_000), (0, 15_000), (2, 0)]
+        {
+            assert_eq!(table.value(series, at(time)), None, "{series} {time}");
+        }
+    }
+}

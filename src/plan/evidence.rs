@@ -1,0 +1,377 @@
+//! The plan: all evidence queries of all windows of all journeys, each text once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use super::batch::{self, MemberKey};
+use super::selector::{Batch, Selector, with_window};
+use crate::journey::Journey;
+use crate::journey::component::{LatencyUnit, Telemetry};
+use crate::unit::{Timestamp, Window};
+
+/// Index into [`EvidencePlan::queries`].
+pub type QueryId = usize;
+
+/// Over which span the samples of a series are counted to learn its scrape interval.
+const SCRAPE_SPAN_MS: u64 = 5 * 60_000;
+
+/// How far ahead of the clock samples are looked for: Prometheus' lookback, so that an answer means "newer than now".
+const AHEAD_MS: i64 = 5 * 60_000;
+
+/// What a query is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum QueryKind {
+    /// The buckets' increase over a window.
+    Increase(Window),
+    /// A query of the spec for a window: numbers or buckets.
+    Declared(Window),
+    /// How many series have each bucket.
+    Layout,
+    /// The time of the newest sample.
+    Newest,
+    /// The samples of the last five minutes.
+    Samples,
+    /// The newest sample ahead of the clock; asked for live only, since the past of another time is its future.
+    Ahead,
+}
+
+impl QueryKind {
+    /// Whether it looks for what sums hide, and is asked for only every [`EvidencePlan::side_interval`].
+    #[must_use]
+    pub const fn is_side(self) -> bool {
+        matches!(self, Self::Layout | Self::Newest | Self::Samples | Self::Ahead)
+    }
+}
+
+/// One query of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlannedQuery {
+    /// What it is for.
+    pub kind: QueryKind,
+    /// PromQL.
+    pub text: String,
+    /// The label that tells the members of a batch apart.
+    pub member_label: Option<String>,
+}
+
+/// The queries of one family's side effects.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SideQueries {
+    pub(super) layout: QueryId,
+    pub(super) newest: QueryId,
+    pub(super) samples: QueryId,
+    pub(super) ahead: QueryId,
+    pub(super) key: MemberKey,
+}
+
+/// The buckets of one selector over one window.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct BucketQuery {
+    pub(super) query: QueryId,
+    pub(super) key: MemberKey,
+}
+
+/// Where the evidence of a component stands among the answers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Source {
+    /// No telemetry.
+    Nothing,
+    /// One histogram split by status.
+    Histogram {
+        /// All calls; by window.
+        all: BTreeMap<Window, BucketQuery>,
+        /// Successes; by window; `None`: all calls succeed.
+        success: Option<BTreeMap<Window, BucketQuery>>,
+        side: SideQueries,
+        unit: LatencyUnit,
+    },
+    /// Separate queries, by window.
+    Declared { windows: BTreeMap<Window, DeclaredQueries>, unit: LatencyUnit },
+}
+
+/// The separate queries of one window.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct DeclaredQueries {
+    pub(super) good: Option<QueryId>,
+    pub(super) total: Option<QueryId>,
+    pub(super) latency: Option<QueryId>,
+    pub(super) failure_latency: Option<QueryId>,
+}
+
+/// Where a parameter's value comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum ParameterSource {
+    /// The spec.
+    Declared(Option<f64>),
+    /// A query, by window.
+    Measured(BTreeMap<Window, QueryId>),
+}
+
+/// A journey's part of the plan.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct JourneyPlan {
+    pub(super) journey: Arc<Journey>,
+    /// Rising.
+    pub(super) windows: Vec<Window>,
+    /// One for each component: index into [`EvidencePlan::sources`].
+    pub(super) components: Vec<usize>,
+    pub(super) parameters: Vec<ParameterSource>,
+}
+
+/// All evidence queries of some journeys. Prints as text, one query a line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EvidencePlan {
+    queries: Vec<PlannedQuery>,
+    pub(super) sources: Vec<Source>,
+    pub(super) journeys: Vec<JourneyPlan>,
+    side_interval: Window,
+}
+
+impl EvidencePlan {
+    /// The plan of all declared windows. `interval` is that of the evaluation: side queries are asked for once a minute,
+    /// more often only where the evaluation is much faster than the default.
+    #[must_use]
+    pub fn new(journeys: &[Arc<Journey>], interval: Window) -> Self {
+        let all: Vec<_> =
+            journeys.iter().map(|journey| (Arc::clone(journey), journey.windows.clone())).collect();
+        Self::with_windows(&all, interval)
+    }
+
+    /// The plan of the given windows of each journey.
+    #[must_use]
+    pub fn with_windows(journeys: &[(Arc<Journey>, Vec<Window>)], interval: Window) -> Self {
+        Builder::default().build(journeys, interval)
+    }
+
+    /// The queries, sorted.
+    #[must_use]
+    pub fn queries(&self) -> &[PlannedQuery] {
+        &self.queries
+    }
+
+    /// The journeys, in the order given.
+    pub fn journeys(&self) -> impl ExactSizeIterator<Item = &Arc<Journey>> {
+        self.journeys.iter().map(|plan| &plan.journey)
+    }
+
+    /// The distance of two askings of a side query: four evaluations, but at most a minute.
+    #[must_use]
+    pub const fn side_interval(&self) -> Window {
+        self.side_interval
+    }
+
+    /// At which time `kind` is asked for to evaluate `at`. Side queries are asked for at multiples of their interval,
+    /// so that a back-fill asks for the same as the live loop. `now` is the clock, `None` when the past is evaluated.
+    #[must_use]
+    pub fn time_of(&self, kind: QueryKind, at: Timestamp, now: Option<Timestamp>) -> Option<Timestamp> {
+        match kind {
+            QueryKind::Increase(_) | QueryKind::Declared(_) => Some(at),
+            QueryKind::Ahead => now.map(|now| now.plus_millis(AHEAD_MS)),
+            QueryKind::Layout | QueryKind::Newest | QueryKind::Samples => {
+                Some(at.floor_to(self.side_interval))
+            }
+        }
+    }
+
+    /// The clock when a query ahead of it was asked for `time`.
+    pub(super) const fn clock_of_ahead(time: Timestamp) -> Timestamp {
+        time.plus_millis(-AHEAD_MS)
+    }
+
+    /// The span that the answer of a samples query counts over.
+    pub(super) fn scrape_span_seconds() -> f64 {
+        crate::unit::Seconds::from_millis(SCRAPE_SPAN_MS).get()
+    }
+}
+
+impl fmt::Display for EvidencePlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for query in &self.queries {
+            match query.kind {
+                QueryKind::Increase(window) | QueryKind::Declared(window) => {
+                    writeln!(f, "every evaluation, window {window}: {}", query.text)?;
+                }
+                QueryKind::Ahead => {
+                    writeln!(f, "every {}, ahead of the clock: {}", self.side_interval, query.text)?;
+                }
+                _ => writeln!(f, "every {}: {}", self.side_interval, query.text)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Collects unique telemetry first, since only all of it together says how to batch; then numbers the queries.
+#[derive(Default)]
+struct Builder<'a> {
+    telemetry: Vec<(Option<&'a Telemetry>, BTreeSet<Window>)>,
+    known: HashMap<String, usize>,
+    ids: BTreeMap<PlannedQuery, QueryId>,
+}
+
+impl<'a> Builder<'a> {
+    fn build(mut self, journeys: &'a [(Arc<Journey>, Vec<Window>)], interval: Window) -> EvidencePlan {
+        let components: Vec<Vec<usize>> = journeys
+            .iter()
+            .map(|(journey, windows)| {
+                let telemetry = journey.components.iter().map(|component| component.telemetry.as_ref());
+                telemetry.map(|telemetry| self.source(telemetry, windows)).collect()
+            })
+            .collect();
+        let placed = batch::batches(&self.telemetry.iter().flat_map(|(t, _)| selectors(*t)).collect());
+        let telemetry = std::mem::take(&mut self.telemetry);
+        let sources =
+            telemetry.iter().map(|(telemetry, windows)| self.bind(*telemetry, windows, &placed)).collect();
+        let journeys = journeys
+            .iter()
+            .zip(components)
+            .map(|((journey, windows), components)| {
+                let mut windows = windows.clone();
+                windows.sort_unstable();
+                windows.dedup();
+                let parameters = journey.parameters.iter().map(|parameter| match &parameter.promql {
+                    None => ParameterSource::Declared(parameter.value),
+                    Some(text) => ParameterSource::Measured(
+                        windows.iter().map(|&window| (window, self.declared(text, window))).collect(),
+                    ),
+                });
+                let parameters = parameters.collect();
+                JourneyPlan { journey: Arc::clone(journey), windows, components, parameters }
+            })
+            .collect();
+        let side = interval.millis().saturating_mul(4).min(60_000);
+        let mut plan = EvidencePlan {
+            queries: Vec::new(),
+            sources,
+            journeys,
+            side_interval: Window::from_millis(side).unwrap_or(interval),
+        };
+        let mut queries: Vec<(PlannedQuery, QueryId)> = self.ids.into_iter().collect();
+        queries.sort_by_key(|(_, id)| *id);
+        plan.queries = queries.into_iter().map(|(query, _)| query).collect();
+        plan
+    }
+
+    /// The index of this telemetry; equal telemetry of different components is asked for once.
+    fn source(&mut self, telemetry: Option<&'a Telemetry>, windows: &[Window]) -> usize {
+        let next = self.telemetry.len();
+        let at = *self.known.entry(format!("{telemetry:?}")).or_insert(next);
+        if at == next {
+            self.telemetry.push((telemetry, BTreeSet::new()));
+        }
+        self.telemetry[at].1.extend(windows);
+        at
+    }
+
+    fn query(&mut self, kind: QueryKind, text: String, member_label: Option<String>) -> QueryId {
+        let next = self.ids.len();
+        *self.ids.entry(PlannedQuery { kind, text, member_label }).or_insert(next)
+    }
+
+    fn declared(&mut self, text: &str, window: Window) -> QueryId {
+        self.query(QueryKind::Declared(window), with_window(text, window), None)
+    }
+
+    fn bind(
+        &mut self,
+        telemetry: Option<&Telemetry>,
+        windows: &BTreeSet<Window>,
+        placed: &BTreeMap<Selector, (Batch, MemberKey)>,
+    ) -> Source {
+        match telemetry {
+            None => Source::Nothing,
+            Some(Telemetry::Queries { good, total, latency, failure_latency, unit }) => Source::Declared {
+                windows: windows
+                    .iter()
+                    .map(|&window| {
+                        let mut id = |text: &Option<String>| text.as_ref().map(|t| self.declared(t, window));
+                        let queries = DeclaredQueries {
+                            good: id(good),
+                            total: id(total),
+                            latency: id(latency),
+                            failure_latency: id(failure_latency),
+                        };
+                        (window, queries)
+                    })
+                    .collect(),
+                unit: *unit,
+            },
+            Some(Telemetry::Histogram { metric, matchers, success, unit }) => {
+                let every = Selector::new(metric, matchers);
+                let good = Selector::new(metric, matchers.iter().chain(success));
+                let (batch, key) = &placed[&every];
+                let label = batch.members.as_ref().map(|(label, _)| label.clone());
+                let mut side = |kind, text| self.query(kind, text, label.clone());
+                let span = Window::from_millis(SCRAPE_SPAN_MS);
+                let side = SideQueries {
+                    layout: side(QueryKind::Layout, batch.layout()),
+                    newest: side(QueryKind::Newest, batch.newest()),
+                    samples: side(
+                        QueryKind::Samples,
+                        span.map_or_else(|_| batch.newest(), |s| batch.samples(s)),
+                    ),
+                    ahead: side(QueryKind::Ahead, batch.newest()),
+                    key: key.clone(),
+                };
+                let mut increases = |selector: &Selector| {
+                    let (batch, key) = &placed[selector];
+                    let label = batch.members.as_ref().map(|(label, _)| label);
+                    let by_window = windows.iter().map(|&window| {
+                        let kind = QueryKind::Increase(window);
+                        let query = self.query(kind, batch.increase(window), label.cloned());
+                        (window, BucketQuery { query, key: key.clone() })
+                    });
+                    by_window.collect::<BTreeMap<_, _>>()
+                };
+                let all = increases(&every);
+                let success = (good != every).then(|| increases(&good));
+                Source::Histogram { all, success, side, unit: *unit }
+            }
+        }
+    }
+}
+
+fn selectors(telemetry: Option<&Telemetry>) -> Vec<Selector> {
+    match telemetry {
+        Some(Telemetry::Histogram { metric, matchers, success, .. }) => {
+            vec![Selector::new(metric, matchers), Selector::new(metric, matchers.iter().chain(success))]
+        }
+        Some(Telemetry::Queries { .. }) | None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::tests::{component, journey};
+    use super::*;
+
+    #[test]
+    fn components_that_differ_in_one_label_share_their_queries_over_all_journeys_and_windows() {
+        let first = journey(&["5m", "1h"], vec![component("a"), component("b")]);
+        let second = journey(&["5m", "6h"], vec![component("b"), component("c")]);
+        let interval = "15s".parse().unwrap();
+        let plan = EvidencePlan::new(&[Arc::new(first), Arc::new(second)], interval);
+        // Three windows, all calls and successes each; layout, newest, samples, ahead.
+        assert_eq!(plan.queries().len(), 3 * 2 + 4, "{plan}");
+        let text = plan.to_string();
+        for line in [
+            r#"every evaluation, window 6h: sum by (le, service) (increase(m_bucket{service=~"a|b|c"}[6h]))"#,
+            r#"every evaluation, window 5m: sum by (le, service) (increase(m_bucket{code!~"5..",service=~"a|b|c"}[5m]))"#,
+            r#"every 1m: count by (le, service) (m_bucket{service=~"a|b|c"})"#,
+            r#"every 1m: max by (service) (timestamp(m_bucket{service=~"a|b|c",le="+Inf"}))"#,
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn side_queries_stand_at_multiples_of_their_interval_so_that_a_back_fill_asks_the_same() {
+        let plan = EvidencePlan::new(&[], "15s".parse().unwrap());
+        let at = Timestamp::from_millis;
+        assert_eq!(plan.time_of(QueryKind::Layout, at(119_000), None), Some(at(60_000)));
+        assert_eq!(plan.time_of(QueryKind::Ahead, at(119_000), None), None);
+        let fast = EvidencePlan::new(&[], "1s".parse().unwrap());
+        assert_eq!(fast.side_interval().millis(), 4_000);
+    }
+}
