@@ -1,0 +1,144 @@
+//! The HTTP API of Prometheus over the store, as far as its clients need it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::json;
+
+use super::parameters::{Parameters, bad_data, instant};
+use super::{Body, EmbeddedUpstream, Fault, UpstreamError};
+use crate::series::{Labels, StepGrid};
+use crate::unit::Timestamp;
+use crate::wire::prometheus_json::{Annotations, ErrorType, QueryAnswer, encode};
+
+/// The version whose semantics the evaluator follows; clients choose their dialect by it.
+const VERSION: &str = "3.0.0";
+
+/// Answers one request; a fault is an answer, too.
+pub(super) async fn answer(
+    upstream: &EmbeddedUpstream,
+    request: Request<Body>,
+) -> Result<Response<Body>, UpstreamError> {
+    let path = request.uri().path().to_owned();
+    let (status, body) = match respond(upstream, &path, request).await {
+        Ok(body) => (StatusCode::OK, body),
+        Err(Fault { kind, message }) => {
+            let status = StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, encode::error(kind, &message))
+        }
+    };
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed())
+        .map_err(|fault| UpstreamError::Malformed {
+            upstream: upstream.name.to_string(),
+            fault: fault.to_string(),
+        })
+}
+
+async fn respond(upstream: &EmbeddedUpstream, path: &str, request: Request<Body>) -> Result<String, Fault> {
+    if !matches!(*request.method(), http::Method::GET | http::Method::POST) {
+        return Err(bad_data(format!("{} is no method of this API", request.method())));
+    }
+    let parameters = Parameters::of(request).await?;
+    let label = path.strip_prefix("/api/v1/label/").and_then(|rest| rest.strip_suffix("/values"));
+    match (path, label) {
+        ("/api/v1/query", _) => {
+            let at = parameters.time("time")?.unwrap_or_else(|| (upstream.clock)());
+            query(upstream, parameters.required("query")?.to_owned(), instant(at), false).await
+        }
+        ("/api/v1/query_range", _) => {
+            query(upstream, parameters.required("query")?.to_owned(), parameters.grid()?, true).await
+        }
+        ("/api/v1/series", _) => {
+            let matchers = parameters.matchers()?;
+            if matchers.is_empty() {
+                return Err(bad_data("no match[] parameter provided"));
+            }
+            let found = selected(upstream, &parameters)?;
+            let found: Vec<BTreeMap<&str, &str>> =
+                found.iter().map(|labels| labels.iter().collect()).collect();
+            limited(found, &parameters)
+        }
+        ("/api/v1/labels", _) => {
+            let found = selected(upstream, &parameters)?;
+            let names: BTreeSet<&str> = found.iter().flat_map(Labels::iter).map(|(name, _)| name).collect();
+            limited(names.into_iter().collect(), &parameters)
+        }
+        (_, Some(name)) => {
+            let found = selected(upstream, &parameters)?;
+            let values: BTreeSet<&str> =
+                found.iter().map(|labels| labels.get(name)).filter(|value| !value.is_empty()).collect();
+            limited(values.into_iter().collect(), &parameters)
+        }
+        ("/api/v1/metadata", _) => {
+            let wanted = parameters.get("metric");
+            let known = upstream.store.metadata();
+            let known: BTreeMap<&String, _> = known
+                .iter()
+                .filter(|(family, _)| wanted.is_none_or(|wanted| wanted == family.as_str()))
+                .take(parameters.limit()?)
+                .map(|(family, about)| {
+                    (family, json!([{"type": about.kind, "help": about.help, "unit": ""}]))
+                })
+                .collect();
+            success(&known)
+        }
+        ("/api/v1/status/buildinfo", _) => success(&json!({
+            "version": VERSION,
+            "revision": "",
+            "branch": "",
+            "buildUser": "",
+            "buildDate": "",
+            "goVersion": "",
+            "application": "emac embedded store",
+        })),
+        ("/-/healthy" | "/-/ready", _) => Ok("The embedded store is ready.\n".to_owned()),
+        _ => Err(Fault {
+            kind: ErrorType::NotFound,
+            message: format!("the embedded store has no endpoint {path}"),
+        }),
+    }
+}
+
+async fn query(
+    upstream: &EmbeddedUpstream,
+    text: String,
+    grid: StepGrid,
+    range_query: bool,
+) -> Result<String, Fault> {
+    let this = upstream.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let data = this.evaluate(&text, &grid, range_query)?;
+        Ok(encode::query(&QueryAnswer { data, annotations: Annotations::default() }))
+    });
+    work.await.unwrap_or_else(|fault| Err(Fault { kind: ErrorType::Internal, message: fault.to_string() }))
+}
+
+/// The series that `match[]`, `start` and `end` select.
+fn selected(upstream: &EmbeddedUpstream, parameters: &Parameters) -> Result<Vec<Labels>, Fault> {
+    let from = parameters.time("start")?.unwrap_or(Timestamp::from_millis(i64::MIN));
+    let to = parameters.time("end")?.unwrap_or(Timestamp::from_millis(i64::MAX));
+    Ok(upstream.store.series(&parameters.matchers()?, from, to))
+}
+
+fn limited<T: serde::Serialize>(mut list: Vec<T>, parameters: &Parameters) -> Result<String, Fault> {
+    let limit = parameters.limit()?;
+    let mut annotations = Annotations::default();
+    if list.len() > limit {
+        list.truncate(limit);
+        annotations.warnings.push("results truncated due to limit".to_owned());
+    }
+    encode::success(&list, &annotations).map_err(internal)
+}
+
+fn success<T: serde::Serialize>(data: &T) -> Result<String, Fault> {
+    encode::success(data, &Annotations::default()).map_err(internal)
+}
+
+fn internal(fault: serde_json::Error) -> Fault {
+    Fault { kind: ErrorType::Internal, message: fault.to_string() }
+}
