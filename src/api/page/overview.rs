@@ -1,0 +1,67 @@
+//! All journeys at a glance.
+
+use maud::{Markup, html};
+
+use super::view::JourneyView;
+use super::{journey, tables};
+use crate::derive::number::{percent, seconds};
+use crate::derive::text::percentile;
+
+/// One line a journey; who needs attention comes first.
+#[must_use]
+pub fn table(views: &[&JourneyView]) -> Markup {
+    html! {
+        table.overview.stack {
+            caption.visually-hidden { "All journeys" }
+            thead { tr {
+                th scope="col" { "journey" }
+                th scope="col" { "verdict" }
+                th scope="col" { "availability" span.unit { " estimate ≥ pessimistic | objective" } }
+                th scope="col" { "latency" span.unit { " estimate ≤ pessimistic | objective" } }
+                th scope="col" { "evidence" }
+            } }
+            tbody { @for view in views { (row(view)) } }
+        }
+    }
+}
+
+fn row(view: &JourneyView) -> Markup {
+    let model = view.journey();
+    let verdict = view.judgement().verdict;
+    let derivation = view.shown.as_ref().map(|shown| &shown.derivation);
+    let troubles = view.troubles();
+    html! {
+        tr {
+            th scope="row" { a href=(journey::path(&model.name)) { (model.name) } }
+            td data-label="verdict" { (tables::badge(verdict)) }
+            td data-label="availability" {
+                @match derivation {
+                    Some(derivation) => {
+                        (percent(derivation.availability.estimate)) " ≥ "
+                        strong { (percent(derivation.availability.pessimistic)) }
+                    }
+                    None => "unknown",
+                }
+                @if let Some(objective) = &model.objectives.availability { span.unit { " | " (percent(objective.target)) } }
+            }
+            td data-label="latency" {
+                @if let Some(objective) = &model.objectives.latency {
+                    @let quantile = objective.quantile.to_string();
+                    span.unit { (percentile(&quantile)) " " }
+                    @match derivation.and_then(|derivation| derivation.latency.get(&quantile)) {
+                        Some(value) => { (seconds(value.estimate)) " ≤ " strong { (seconds(value.pessimistic)) } }
+                        None => "unknown",
+                    }
+                    span.unit { " | " (seconds(objective.threshold)) }
+                } @else { span.unit { "no objective" } }
+            }
+            td data-label="evidence" {
+                @if troubles.is_empty() && view.shown.is_some() {
+                    @match view.evaluation.evidence_age { Some(age) => { (seconds(age)) " old" }, None => "age unknown" }
+                } @else {
+                    strong.trouble { "⚠ " (troubles.iter().map(|trouble| trouble.reason).collect::<Vec<_>>().join(", ")) }
+                }
+            }
+        }
+    }
+}
