@@ -107,7 +107,8 @@ pub fn latency(
     objective: Option<&LatencyObjective>,
     observed: Option<&Observed>,
 ) -> Option<Markup> {
-    let quantile = objective.map_or_else(|| Quantile::new(0.99).ok(), |objective| Some(objective.quantile))?;
+    let quantile =
+        objective.map_or_else(|| Quantile::new(0.99).ok(), |objective| Some(objective.quantile))?;
     let name = percentile(&quantile.to_string());
     let level = nines(1.0 - quantile.get());
     let value = composition.latency.iter().find(|latency| latency.quantile == quantile).map(|l| l.value);
@@ -305,11 +306,8 @@ mod tests {
     #[test]
     fn a_pessimistic_stair_never_lies_above_its_curve_and_an_optimistic_never_below() {
         let axis = Axis { from: 0.05, to: 20.0 };
-        let coarse = SuccessCurve {
-            times: vec![0.5, 1.0, 5.0],
-            within: vec![0.5, 0.9, 1.0],
-            ever: Probability::ONE,
-        };
+        let coarse =
+            SuccessCurve { times: vec![0.5, 1.0, 5.0], within: vec![0.5, 0.9, 1.0], ever: Probability::ONE };
         let at = |points: &[(f64, f64)], t: f64| {
             let x = UNITS * axis.share(t);
             points.iter().rev().find(|(px, _)| *px <= x).unwrap().1

@@ -58,7 +58,11 @@ pub struct Trouble {
 impl JourneyView {
     /// Gathers; `wanted` is the window to show, the shortest answered one without it (or where it is not answered).
     #[must_use]
-    pub fn new(evaluation: &Arc<Evaluation>, wanted: Option<Window>, observer: Option<&dyn Observer>) -> Self {
+    pub fn new(
+        evaluation: &Arc<Evaluation>,
+        wanted: Option<Window>,
+        observer: Option<&dyn Observer>,
+    ) -> Self {
         let journey = &evaluation.journey;
         let windows = &evaluation.windows;
         let found = windows.iter().find(|found| Some(found.window) == wanted).or_else(|| windows.first());
@@ -118,7 +122,8 @@ impl JourneyView {
     pub fn troubles(&self) -> Vec<Trouble> {
         let mut troubles: Vec<Trouble> = Vec::new();
         for flaw in &self.evaluation.flaws {
-            let name = flaw.component.and_then(|id| self.journey().components.get(id.0)).map(|c| c.name.clone());
+            let name =
+                flaw.component.and_then(|id| self.journey().components.get(id.0)).map(|c| c.name.clone());
             let reason = flaw.reason.as_str();
             match troubles.iter_mut().find(|trouble| trouble.reason == reason) {
                 Some(trouble) => trouble.components.extend(name),
