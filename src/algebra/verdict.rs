@@ -90,9 +90,9 @@ pub fn judge(journey: &Journey, evidence: &Evidence, composition: &Composition) 
         let bound = composition.availability.side(side).get();
         let target = objective.target.get();
         let missed = bound + ROUNDING < target;
-        let relation = if missed { "below" } else { "meets" };
-        let clause =
-            format!("{side} availability {} {relation} the objective {}", percent(bound), percent(target));
+        let (bound, target) = percentages(bound, target);
+        let relation = if missed { "is below" } else { "meets" };
+        let clause = format!("{side} availability {bound} {relation} the objective {target}");
         if missed {
             misses.push(clause + &dominant_by(composition, |share| share.budget_share, "unavailability"));
         } else {
@@ -275,9 +275,20 @@ fn dominant_by(
     }
 }
 
-/// `0.995` as `99.5 %`, to six significant decimals of a percent, without trailing zeros.
-fn percent(share: f64) -> String {
-    format!("{} %", (share * 1e8).round() / 1e6)
+/// A bound and its objective as percentages, with as few decimals as tell them apart, but at least three significant
+/// digits of what is missing to 100 %.
+fn percentages(bound: f64, target: f64) -> (String, String) {
+    const MOST: usize = 10;
+    let text = |share: f64, places: usize| {
+        let text = format!("{:.places$}", 100.0 * share);
+        format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+    };
+    let missing = (100.0 * (1.0 - target.max(bound))).max(1e-8);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1…10 first")]
+    let least = (2.0 - missing.log10().floor()).clamp(1.0, 10.0) as usize;
+    let apart = |places: &usize| bound == target || text(bound, *places) != text(target, *places);
+    let places = (least..=MOST).find(apart).unwrap_or(MOST);
+    (text(bound, places), text(target, places))
 }
 
 /// To four significant digits, which is more than a bound can tell.
@@ -465,7 +476,7 @@ mod tests {
         assert_eq!(judgement.verdict, Verdict::Block);
         assert_eq!(
             judgement.reason,
-            "pessimistic availability 98 % below the objective 99 % (dominant: b, 70 % of the unavailability)"
+            "pessimistic availability 98 % is below the objective 99 % (dominant: b, 70 % of the unavailability)"
         );
         let judgement = verdict(&evidence(counted(), counted()), GOOD, [f64::INFINITY, 0.3, 0.2]);
         assert_eq!(judgement.verdict, Verdict::Block);
@@ -473,6 +484,15 @@ mod tests {
             judgement.reason,
             "pessimistic p99 +Inf exceeds the objective 400ms (dominant: c, 90 % of the latency)"
         );
+    }
+
+    #[test]
+    fn a_narrow_miss_shows_the_digits_that_miss() {
+        let text = |bound, target| percentages(bound, target).0;
+        assert_eq!(text(0.992_514_49, 0.995), "99.251 %");
+        assert_eq!(text(0.994_999_9, 0.995), "99.49999 %");
+        assert_eq!(text(0.5, 0.5), "50 %");
+        assert_eq!(text(1.0, 0.999), "100 %");
     }
 
     #[test]

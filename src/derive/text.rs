@@ -170,7 +170,7 @@ fn components(out: &mut String, derivation: &Derivation) {
                 share(component.budget_share),
                 share(component.latency_share),
             ],
-            &measured(component),
+            &measured(component, &derivation.window),
         );
         for reason in &component.evidence.reasons {
             paragraph(out, &format!("  ! {}: ", reason.reason), &reason.message);
@@ -179,14 +179,15 @@ fn components(out: &mut String, derivation: &Derivation) {
     line(out, "Budget: share of the journey's unavailability. Latency: share of its main quantile.");
 }
 
-/// What was measured, in a few words.
+/// What was measured, in a few words; the window only where it is not the one `asked` for.
 #[must_use]
-pub fn measured(component: &ComponentResult) -> String {
+pub fn measured(component: &ComponentResult, asked: &str) -> String {
     let evidence = &component.evidence;
+    let window = if evidence.window == asked { String::new() } else { format!(" in {}", evidence.window) };
     let latency = if evidence.latency { "" } else { ", no latency" };
     match (evidence.kind, evidence.total, evidence.good) {
         ("counts", Some(total), Some(good)) => {
-            format!("{} of {} in {}{latency}", count(good), count(total), evidence.window)
+            format!("{} of {}{window}{latency}", count(good), count(total))
         }
         ("figure", ..) => "a figure, no latency".to_owned(),
         _ => "nothing measured".to_owned(),

@@ -37,13 +37,6 @@ impl Drawing<'_> {
         html! {
             section class=(format!("op {}", step.keyword)) {
                 (head(step, edge, self.quantile, &[]))
-                @if !step.substituted.is_empty() {
-                    details.formula {
-                        summary { "formula" }
-                        @if !step.formula.is_empty() { p { (step.formula) } }
-                        p { (step.substituted) }
-                    }
-                }
                 div.kids {
                     @for ((index, child), operator) in step.children.iter().enumerate().zip(operator.children()) {
                         (self.node(operator, child, edges.get(index).cloned().flatten(), depth + 1))
@@ -118,6 +111,13 @@ fn head(step: &Step, edge: Option<String>, quantile: &str, tags: &[(&str, &str)]
                 }
             }
             @for (class, text) in tags { span class=(format!("tag {class}")) { (text) } }
+            @if !step.substituted.is_empty() {
+                details.formula {
+                    summary { "formula" }
+                    @if !step.formula.is_empty() { p { (step.formula) } }
+                    p { (step.substituted) }
+                }
+            }
         }
     }
 }

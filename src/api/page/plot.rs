@@ -25,7 +25,7 @@ const LANE: f64 = 20.0;
 /// Pixels from the bottom of the plot to that of the picture.
 const BELOW: f64 = 26.0;
 /// Pixels of the plot.
-const HEIGHT: f64 = 220.0;
+const HEIGHT: f64 = 250.0;
 /// Ticks keep this share of the width between them, so that their labels fit on a phone.
 const TICK_GAP: f64 = 0.14;
 /// The pessimistic curve may widen the axis to at most this multiple of everything else.
@@ -149,8 +149,8 @@ pub fn latency(
                 svg.curves x="0" y=(top) width="100%" height=(HEIGHT)
                     viewBox=(format!("0 0 {UNITS} {UNITS}")) preserveAspectRatio="none" aria-hidden="true" {
                     path.band d=(band(axis, composition)) {}
-                    path.pessimistic-line d=(path(&points(axis, &composition.curves.pessimistic, Side::Pessimistic))) {}
-                    path.estimate-line d=(path(&points(axis, &composition.curves.estimate, Side::Estimate))) {}
+                    path.pessimistic-line d=(line(axis, &composition.curves.pessimistic, Side::Pessimistic)) {}
+                    path.estimate-line d=(line(axis, &composition.curves.estimate, Side::Estimate)) {}
                 }
                 @for (lane, mark) in marks.iter().enumerate() { (label(axis, top, lane, mark)) }
             }
@@ -207,6 +207,15 @@ fn band(axis: Axis, composition: &Composition) -> String {
     back.reverse();
     outline.append(&mut back);
     path(&outline) + "Z"
+}
+
+/// A curve until it leaves the plot at the top.
+fn line(axis: Axis, curve: &SuccessCurve, side: Side) -> String {
+    let mut points = points(axis, curve, side);
+    if let Some(top) = points.iter().position(|&(_, y)| y <= 0.0) {
+        points.truncate(top + 1);
+    }
+    path(&points)
 }
 
 /// The curve in units of the inner drawing, thinned to what a screen can show. A bound is a stair whose steps lie on

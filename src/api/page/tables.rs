@@ -182,7 +182,7 @@ pub fn components(derivation: &Derivation) -> Markup {
                         td data-label="of the latency" { (bar(component.latency_share)) }
                         td.number data-label="sensitivity" { (significant(component.sensitivity, 3)) }
                         td data-label="evidence" {
-                            span { (measured(component)) }
+                            span { (measured(component, &derivation.window)) }
                             @for reason in &component.evidence.reasons { p.reason { "! " (reason.message) } }
                         }
                     }
