@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::number::{probability, real, time, time_or_null};
 use super::reason;
 use super::step::Step;
+use crate::algebra::compose::Composer;
 use crate::algebra::composition::{
     Bounded, ByDependence, ComponentShare, Composition, LatencyQuantile, Side,
 };
@@ -311,6 +312,18 @@ pub fn explained_quantiles() -> Vec<Quantile> {
     [0.5, 0.9, 0.99, 0.999].into_iter().filter_map(|level| Quantile::new(level).ok()).collect()
 }
 
+/// Composes the journey over this evidence and derives how; `age` is that of the oldest evidence used.
+#[must_use]
+pub fn explain(
+    composer: &mut Composer,
+    journey: &Journey,
+    evidence: &Evidence,
+    age: Option<Seconds>,
+) -> Derivation {
+    let composition = composer.compose(journey, evidence, &explained_quantiles());
+    Derivation::new(journey, evidence, &composition, age)
+}
+
 impl Derivation {
     /// Derives from a composition of this journey over this evidence. `age` is that of the oldest evidence used.
     #[must_use]
@@ -549,7 +562,7 @@ impl ObjectiveResults {
         });
         let latency = journey.objectives.latency.as_ref().map(|objective| {
             let found = composition.latency.iter().find(|latency| latency.quantile == objective.quantile);
-            let slower = |side| slower_than(composition, side, objective.threshold);
+            let slower = |side| composition.slower_than(side, objective.threshold).get();
             LatencyObjectiveResult {
                 window: objective.window.to_string(),
                 quantile: objective.quantile.to_string(),
@@ -562,14 +575,6 @@ impl ObjectiveResults {
         });
         Self { availability, latency }
     }
-}
-
-/// P(slower than `t` given success).
-fn slower_than(composition: &Composition, side: Side, t: Seconds) -> f64 {
-    let curve = composition.curves.side(side);
-    let before = curve.times.partition_point(|&time| time <= t.get());
-    let within = before.checked_sub(1).and_then(|at| curve.within.get(at)).copied().unwrap_or(0.0);
-    if curve.ever.get() > 0.0 { (1.0 - within / curve.ever.get()).clamp(0.0, 1.0) } else { 1.0 }
 }
 
 /// How many times faster than evenly a budget burns; a budget of nothing is burnt at once by anything.

@@ -1,14 +1,15 @@
 //! Derivations: how a journey's numbers follow from its model and its evidence, for people and for machines.
 //!
-//! [`Derivation`] tells what a composition came to and why: every operator with its formula and the
+//! [`explain`] composes and derives; a [`Derivation`] tells what came out and why: every operator with its formula and the
 //! numbers put in, the evidence of each component, objectives with their margins, the verdict and the warnings. It is
 //! data ([`serde::Serialize`]) whose JSON shape is a public contract; [`text`] draws it as a tree. The command line,
 //! the API and the page show the same derivation, so that they cannot disagree.
 
 pub mod derivation;
+pub mod formula;
 pub mod number;
 pub mod reason;
 pub mod step;
 pub mod text;
 
-pub use derivation::Derivation;
+pub use derivation::{Derivation, explain};

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::derivation::AvailabilityResult;
+use super::formula;
 use super::number::{operand, time};
 use crate::algebra::composition::NodeResult;
 use crate::journey::Journey;
@@ -31,6 +32,8 @@ pub struct Step {
     pub keyword: &'static str,
     /// The formula in the notation of the paper; empty for a component.
     pub formula: &'static str,
+    /// How its latency follows from that of the operands; empty for a component.
+    pub latency_formula: &'static str,
     /// The formula of the estimate with its inputs put in, and its result; empty for a component.
     pub substituted: String,
     /// The numbers that enter the formula.
@@ -60,9 +63,10 @@ impl Step {
             .collect();
         let (substituted, inputs) = substitute(journey, evidence, operator, node);
         Self {
-            operator: node.label.clone(),
-            keyword: node.keyword,
-            formula: node.formula,
+            operator: formula::head(journey, operator),
+            keyword: operator.keyword(),
+            formula: formula::availability(operator),
+            latency_formula: formula::latency(operator),
             substituted,
             inputs,
             availability: AvailabilityResult::new(&node.availability, &node.by_dependence),
@@ -80,19 +84,31 @@ impl Step {
     }
 }
 
-/// The probability of each branch of a Cond; `None` where a parameter is not known.
+/// The probability of each branch of a Cond; `None` where a parameter is unknown, is no probability, or contradicts
+/// the others.
 #[must_use]
 pub fn branch_probabilities(evidence: &Evidence, branches: &[Branch]) -> Vec<Option<f64>> {
-    let given: Vec<Option<Option<f64>>> = branches
-        .iter()
-        .map(|branch| match branch.probability {
-            BranchProbability::Fixed(p) => Some(Some(p.get())),
-            BranchProbability::Parameter(id) => Some(evidence.parameters.get(id.0).copied().flatten()),
-            BranchProbability::Remainder => None,
-        })
-        .collect();
-    let others: Option<f64> = given.iter().flatten().copied().sum();
-    given.into_iter().map(|p| p.unwrap_or_else(|| others.map(|sum| (1.0 - sum).max(0.0)))).collect()
+    /// How far probabilities may miss their sum before they contradict each other.
+    const TOLERANCE: f64 = 1e-6;
+    let measured = |index: usize| {
+        let value = evidence.parameters.get(index).copied().flatten();
+        value.filter(|value| (0.0..=1.0).contains(value))
+    };
+    let given = |branch: &Branch| match branch.probability {
+        BranchProbability::Fixed(p) => Some(Some(p.get())),
+        BranchProbability::Parameter(id) => Some(measured(id.0)),
+        BranchProbability::Remainder => None,
+    };
+    let sum: Option<f64> = branches.iter().filter_map(given).sum();
+    let complete = branches.iter().all(|branch| given(branch).is_some());
+    let consistent = |sum: f64| sum <= 1.0 + TOLERANCE && (!complete || sum >= 1.0 - TOLERANCE);
+    let rest = sum.filter(|sum| consistent(*sum)).map(|sum| (1.0 - sum).max(0.0));
+    let of = |branch| match (given(branch), branch.probability) {
+        (None, _) => rest,
+        (Some(_), BranchProbability::Parameter(_)) if sum.is_some() && rest.is_none() => None,
+        (Some(p), _) => p,
+    };
+    branches.iter().map(of).collect()
 }
 
 /// The estimate's formula with numbers, and the numbers by name.
@@ -103,12 +119,13 @@ fn substitute(
     node: &NodeResult,
 ) -> (String, Vec<Input>) {
     let result = node.availability.estimate.get();
+    let heads: Vec<String> =
+        operator.children().into_iter().map(|operand| formula::head(journey, operand)).collect();
     let a: Vec<f64> = node.children.iter().map(|child| child.availability.estimate.get()).collect();
-    let mut inputs: Vec<Input> = node
-        .children
+    let mut inputs: Vec<Input> = heads
         .iter()
         .zip(&a)
-        .map(|(child, value)| Input { name: format!("A({})", child.label), value: Some(*value) })
+        .map(|(head, value)| Input { name: format!("A({head})"), value: Some(*value) })
         .collect();
     let mut given = |name: String, value: Option<f64>| inputs.push(Input { name, value });
     let first = a.first().copied().unwrap_or(1.0);
@@ -123,13 +140,13 @@ fn substitute(
         }
         Operator::Cond(branches) => {
             let weights = branch_probabilities(evidence, branches);
-            for ((weight, branch), child) in weights.iter().zip(branches).zip(&node.children) {
+            for ((weight, branch), head) in weights.iter().zip(branches).zip(&heads) {
                 let name = match branch.probability {
                     BranchProbability::Parameter(id) => {
                         journey.parameters.get(id.0).map_or_else(String::new, |p| p.name.clone())
                     }
                     BranchProbability::Fixed(_) | BranchProbability::Remainder => {
-                        format!("p({})", child.label)
+                        format!("p({head})")
                     }
                 };
                 given(name, *weight);

@@ -116,6 +116,7 @@ fn head(step: &Step, edge: Option<String>, quantile: &str, tags: &[(&str, &str)]
                     summary { "formula" }
                     @if !step.formula.is_empty() { p { (step.formula) } }
                     p { (step.substituted) }
+                    @if !step.latency_formula.is_empty() { p { (step.latency_formula) } }
                 }
             }
         }

@@ -111,7 +111,7 @@ fn signed(margin: f64) -> String {
 pub fn budgets(view: &JourneyView) -> Markup {
     let shown = view.shown.as_ref().map(|shown| shown.window);
     html! {
-        table.budgets {
+        table.budgets.stack {
             caption { "Burn rate" span.unit { " estimate ≤ pessimistic; 1× lasts exactly the period" } }
             thead { tr {
                 th scope="col" { "window" }
@@ -123,9 +123,9 @@ pub fn budgets(view: &JourneyView) -> Markup {
                 @for window in &view.windows {
                     tr aria-current=[(Some(window.window) == shown).then_some("true")] {
                         th scope="row" { (window.window) }
-                        td.number { (burn(window.availability_burn)) }
-                        td.number { (burn(window.latency_burn)) }
-                        td { (badge(window.verdict)) }
+                        td.number data-label="errors" { (burn(window.availability_burn)) }
+                        td.number data-label="slowness" { (burn(window.latency_burn)) }
+                        td data-label="verdict" { (badge(window.verdict)) }
                     }
                 }
             }
