@@ -1,1 +1,173 @@
-//! Own metrics and logs.
+//! Own metrics: what the server says about itself at `/metrics`.
+//!
+//! A recorder of its own rather than the process-wide one, so that two servers in one process (tests, the demo) do not
+//! mix. Labels are bounded: routes by the router, codes and results by closed sets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString, Unit};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+use crate::unit::Timestamp;
+
+/// Upper edges of every latency histogram, in seconds: half a millisecond is a warm answer, 30 s a patient client.
+const LATENCY_EDGES: [f64; 14] =
+    [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
+
+const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+/// Own metrics.
+#[derive(Clone)]
+pub struct Telemetry {
+    recorder: Arc<PrometheusRecorder>,
+    handle: PrometheusHandle,
+}
+
+impl Telemetry {
+    /// A registry with the help texts of all metrics, and `emac_build_info`.
+    ///
+    /// # Errors
+    /// Never; the edges are legal.
+    pub fn new() -> Result<Self, BuildError> {
+        let suffix = Matcher::Suffix("_duration_seconds".to_owned());
+        let recorder =
+            PrometheusBuilder::new().set_buckets_for_metric(suffix, &LATENCY_EDGES)?.build_recorder();
+        let handle = recorder.handle();
+        let telemetry = Self { recorder: Arc::new(recorder), handle };
+        telemetry.describe();
+        telemetry.gauge("emac_build_info", vec![Label::new("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        Ok(telemetry)
+    }
+
+    fn describe(&self) {
+        let name = |name: &'static str| KeyName::from_const_str(name);
+        for (metric, help) in [
+            ("emac_http_requests_total", "HTTP requests answered, by route and status code."),
+            (
+                "emac_upstream_requests_total",
+                "Requests of clients sent to the upstream, by purpose and result.",
+            ),
+            ("emac_evaluations_total", "Passes of the evaluation loop that ended."),
+            ("emac_evaluation_failures_total", "Passes in which the upstream could not be asked at all."),
+            ("emac_evaluation_points_skipped_total", "Grid points skipped because the pass before overran."),
+            ("emac_evidence_queries_total", "Evidence queries sent to the upstream."),
+            ("emac_evidence_query_failures_total", "Evidence queries that failed or came with warnings."),
+            ("emac_compositions_total", "Windows composed."),
+            ("emac_compositions_reused_total", "Windows whose evidence had not changed."),
+            ("emac_backfilled_points_total", "Grid points of journeys that were back-filled."),
+            ("emac_unfilled_points_total", "Grid points of journeys that could not be back-filled."),
+            ("emac_model_reloads_total", "Reloads of the model, by result."),
+        ] {
+            self.recorder.describe_counter(name(metric), Some(Unit::Count), SharedString::const_str(help));
+        }
+        for (metric, help) in [
+            ("emac_build_info", "1; the version that runs."),
+            ("emac_journeys", "Journeys that are evaluated."),
+            ("emac_model_revision", "How often the model was replaced since the start, from 1."),
+            ("emac_model_last_reload_successful", "Whether the last reload of the model succeeded."),
+            ("emac_model_last_reload_timestamp_seconds", "When the model was last reloaded with success."),
+            ("emac_retained_series", "Synthetic series held."),
+            ("emac_retained_sample_bytes", "Bytes of the samples held."),
+        ] {
+            self.recorder.describe_gauge(name(metric), None, SharedString::const_str(help));
+        }
+        for (metric, help) in [
+            ("emac_http_request_duration_seconds", "Until the head of the answer, by route."),
+            (
+                "emac_upstream_request_duration_seconds",
+                "Until the head of the upstream's answer, by purpose.",
+            ),
+        ] {
+            self.recorder.describe_histogram(
+                name(metric),
+                Some(Unit::Seconds),
+                SharedString::const_str(help),
+            );
+        }
+    }
+
+    /// One answer to a client. `route` is of a bounded set: the router's patterns.
+    pub fn http_request(&self, route: &str, code: u16, duration: Duration) {
+        let route = Label::new("route", route.to_owned());
+        let labels = vec![route.clone(), Label::new("code", code.to_string())];
+        self.increment("emac_http_requests_total", labels);
+        self.observe("emac_http_request_duration_seconds", vec![route], duration);
+    }
+
+    /// One request sent to the upstream on behalf of a client.
+    pub fn upstream_request(&self, purpose: &'static str, ok: bool, duration: Duration) {
+        let purpose = Label::new("purpose", purpose);
+        let result = Label::new("result", if ok { "ok" } else { "error" });
+        self.increment("emac_upstream_requests_total", vec![purpose.clone(), result]);
+        self.observe("emac_upstream_request_duration_seconds", vec![purpose], duration);
+    }
+
+    /// A load or reload of the model.
+    pub fn reloaded(&self, ok: bool, at: Timestamp) {
+        let result = Label::new("result", if ok { "ok" } else { "error" });
+        self.increment("emac_model_reloads_total", vec![result]);
+        self.gauge("emac_model_last_reload_successful", Vec::new(), if ok { 1.0 } else { 0.0 });
+        if ok {
+            self.gauge("emac_model_last_reload_timestamp_seconds", Vec::new(), at.seconds());
+        }
+    }
+
+    /// Sets a counter that is kept elsewhere.
+    pub fn counter(&self, name: &'static str, total: u64) {
+        self.recorder.register_counter(&Key::from_static_name(name), &METADATA).absolute(total);
+    }
+
+    /// Sets a gauge.
+    pub fn gauge(&self, name: &'static str, labels: Vec<Label>, value: f64) {
+        self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA).set(value);
+    }
+
+    fn increment(&self, name: &'static str, labels: Vec<Label>) {
+        self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA).increment(1);
+    }
+
+    fn observe(&self, name: &'static str, labels: Vec<Label>, duration: Duration) {
+        self.recorder
+            .register_histogram(&Key::from_parts(name, labels), &METADATA)
+            .record(duration.as_secs_f64());
+    }
+
+    /// All metrics in exposition format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Moves recorded durations into their buckets. Without it they pile up between two scrapes.
+    pub fn run_upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_rendered_with_help_and_buckets() {
+        let telemetry = Telemetry::new().unwrap();
+        telemetry.http_request("/api/v1/query", 200, Duration::from_micros(700));
+        telemetry.counter("emac_evaluations_total", 5);
+        telemetry.reloaded(false, Timestamp::from_millis(0));
+        let text = telemetry.render();
+        for line in [
+            "# TYPE emac_http_requests_total counter",
+            r#"emac_http_requests_total{route="/api/v1/query",code="200"} 1"#,
+            r#"emac_http_request_duration_seconds_bucket{route="/api/v1/query",le="0.0005"} 0"#,
+            r#"emac_http_request_duration_seconds_bucket{route="/api/v1/query",le="0.001"} 1"#,
+            "emac_evaluations_total 5",
+            "emac_model_last_reload_successful 0",
+            "# HELP emac_build_info 1; the version that runs.",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
+        }
+    }
+}

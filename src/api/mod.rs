@@ -1,3 +1,25 @@
 //! HTTP: one router, pass-through first.
+//!
+//! [`router`] lists every route. A request that concerns no synthetic series goes to the upstream as it came
+//! (`forward`); `classify` decides which do, by a linear scan before any parsing. [`error`] is the one place that maps
+//! errors to HTTP.
 
+mod body;
+mod classify;
+mod discovery;
+pub mod error;
+mod exposition;
+mod forward;
+mod lifecycle;
 pub mod page;
+mod parameters;
+mod query;
+mod read;
+mod reply;
+pub mod router;
+pub mod server;
+pub mod state;
+
+pub use router::router;
+pub use server::serve;
+pub use state::{ApiSettings, ApiState, QueryLimits, Reload};

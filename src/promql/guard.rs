@@ -139,8 +139,8 @@ pub fn check(text: &str, max_bytes: usize) -> Result<(), GuardError> {
 /// What a linear scan tells about the series that a text may select.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Concerns {
-    /// The text holds the prefix outside of comments, as a name or inside a string.
-    pub prefix: bool,
+    /// A name that is ours stands in the text outside of comments, as a word or inside a string.
+    pub named: bool,
     /// There is a selector without a literal metric name, or `__name__` is matched.
     pub nameless: bool,
 }
@@ -149,51 +149,54 @@ impl Concerns {
     /// Whether nothing can be said without parsing.
     #[must_use]
     pub const fn any(self) -> bool {
-        self.prefix || self.nameless
+        self.named || self.nameless
     }
 }
 
-/// Scans `text` for `prefix` and for selectors without a literal name, in linear time and without parsing. Errs on the
-/// side of parsing: what only looks like such a selector is reported too.
+/// Words between which and a `{` no metric name stands, although they are words.
+const KEYWORDS: [&str; 19] = [
+    "and",
+    "or",
+    "unless",
+    "atan2",
+    "bool",
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "offset",
+    "fill",
+    "fill_left",
+    "fill_right",
+    "sum",
+    "avg",
+    "min",
+    "max",
+];
+
+/// Scans `text` for names that are ours and for selectors without a literal name, in linear time and without parsing.
+/// Errs on the side of parsing: what only looks like such a selector is reported too.
 #[must_use]
-pub fn concerns(text: &str, prefix: &str) -> Concerns {
-    const KEYWORDS: [&str; 19] = [
-        "and",
-        "or",
-        "unless",
-        "atan2",
-        "bool",
-        "by",
-        "without",
-        "on",
-        "ignoring",
-        "group_left",
-        "group_right",
-        "offset",
-        "fill",
-        "fill_left",
-        "fill_right",
-        "sum",
-        "avg",
-        "min",
-        "max",
-    ];
+pub fn concerns(text: &str, is_ours: impl Fn(&str) -> bool) -> Concerns {
     let mut found = Concerns::default();
     let mut name_before = false;
+    let in_string = |quoted: &str| quoted.split(|c: char| !c.is_ascii() || !is_word(c as u8)).any(&is_ours);
     for token in Tokens::new(text) {
-        let Ok((_, token)) = token else {
+        let token = match token {
+            Ok((_, token)) => token,
             // An unterminated string: let the parser, or the upstream, say so.
-            found.prefix |= text.contains(prefix);
-            break;
+            Err(at) => Token::Text(&text[at..]),
         };
         match token {
             Token::Word(word) => {
-                found.prefix |= word.contains(prefix);
+                found.named |= is_ours(word);
                 found.nameless |= word == "__name__";
                 name_before = !KEYWORDS.iter().any(|known| known.eq_ignore_ascii_case(word));
             }
             Token::Text(quoted) => {
-                found.prefix |= quoted.contains(prefix);
+                found.named |= in_string(quoted);
                 found.nameless |= quoted.contains("__name__");
                 name_before = false;
             }
@@ -316,16 +319,18 @@ mod tests {
     #[test]
     fn only_texts_that_may_select_a_synthetic_series_are_worth_parsing() {
         let concerns = |text| {
-            let found = concerns(text, "emac_");
-            (found.prefix, found.nameless)
+            let found = concerns(text, |name| name == "emac_journey_gate");
+            (found.named, found.nameless)
         };
         for text in [
             "up",
             "sum by (job) (rate(x{a=\"{}\"}[5m]))",
             "1+1",
-            "up # {emac_}",
+            "up # {emac_journey_gate}",
             "x and y{a=\"b\"}",
             "x {a=\"b\"}",
+            "emac_journey_gate_x",
+            "emac_build_info",
         ] {
             assert_eq!(concerns(text), (false, false), "{text}");
         }
@@ -342,6 +347,7 @@ mod tests {
         }
         assert_eq!(concerns("emac_journey_gate"), (true, false));
         assert_eq!(concerns("{__name__=\"emac_journey_gate\"}"), (true, true));
-        assert_eq!(concerns("label_replace(up, \"a\", \"emac_x\", \"\", \"\")"), (true, false));
+        assert_eq!(concerns("label_replace(up, \"a\", \"emac_journey_gate\", \"\", \"\")"), (true, false));
+        assert_eq!(concerns("x{a=\"emac_journey_gate"), (true, false));
     }
 }

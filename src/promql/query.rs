@@ -66,6 +66,20 @@ impl Query {
         matches!(without_parentheses(&self.expression), Expr::VectorSelector(_) | Expr::MatrixSelector(_))
     }
 
+    /// The times that each selector looks at, one for each step of `grid`, from left to right.
+    #[must_use]
+    pub fn looked_at(&self, grid: &StepGrid) -> Vec<Vec<Timestamp>> {
+        let mut all = Vec::with_capacity(self.selectors.len());
+        let visited = visit_selectors(&self.expression, &mut |selector, _| {
+            all.push(grid.iter().map(|at| reference_time(selector, at, grid)).collect());
+            Ok::<_, std::convert::Infallible>(())
+        });
+        match visited {
+            Ok(()) => all,
+            Err(never) => match never {},
+        }
+    }
+
     /// What an evaluation on `grid` reads, once for each different selection.
     ///
     /// # Errors

@@ -1,0 +1,65 @@
+//! Bodies between the server's type and the upstream's.
+
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+
+use crate::upstream::Body as UpstreamBody;
+
+/// A body on its way to the upstream.
+pub(crate) fn to_upstream(body: Body) -> UpstreamBody {
+    Shareable(Mutex::new(body)).map_err(Into::into).boxed()
+}
+
+/// The server's body type is not `Sync`, the upstream's is. The mutex is never locked: polling has exclusive access.
+struct Shareable(Mutex<Body>);
+
+impl HttpBody for Shareable {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let body = self.0.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Pin::new(body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).size_hint()
+    }
+}
+
+/// Why a body was not read whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("the answer broke off: {0}")]
+    Broken(String),
+}
+
+/// Reads an answer of the upstream whole, up to `limit` bytes.
+pub(crate) async fn read(mut body: UpstreamBody, limit: usize) -> Result<Bytes, ReadError> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| ReadError::Broken(error.to_string()))?;
+        if let Ok(data) = frame.into_data() {
+            if read.len() + data.len() > limit {
+                return Err(ReadError::TooLarge(limit));
+            }
+            read.extend_from_slice(&data);
+        }
+    }
+    Ok(read.freeze())
+}

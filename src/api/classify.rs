@@ -1,0 +1,163 @@
+//! Whose series a query is about.
+
+use super::error::ApiError;
+use crate::promql::guard;
+use crate::promql::matcher::MatcherSet;
+use crate::promql::query::Query;
+use crate::series::Labels;
+use crate::synthetic::catalog;
+
+/// Whose series a query is about.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Concern {
+    /// None of ours: the upstream answers, whatever the text means.
+    Upstream,
+    /// Every selector names a synthetic series.
+    Ours(Query),
+    /// One selector on its own that matches series of both: the answer is the union.
+    Both(Query),
+}
+
+/// Whose series one selector is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Theirs,
+    Ours,
+    Both,
+}
+
+/// Decides by a linear scan, and parses only where that leaves a doubt. `known` are the series of the model; they are
+/// asked for only where a selector has no literal name.
+///
+/// # Errors
+/// 400 where a text that names a synthetic series cannot be parsed; 422 where an expression mixes series of both.
+pub(crate) fn classify(
+    text: &str,
+    max_bytes: usize,
+    known: &dyn Fn() -> Vec<Labels>,
+) -> Result<Concern, ApiError> {
+    let concerns = guard::concerns(text, catalog::is_synthetic);
+    if !concerns.any() {
+        return Ok(Concern::Upstream);
+    }
+    let query = match Query::parse(text, max_bytes) {
+        Ok(query) => query,
+        Err(error) if concerns.named => return Err(error.into()),
+        // Newer syntax than ours, or a fault that the upstream words better.
+        Err(_) => return Ok(Concern::Upstream),
+    };
+    let mut series = None;
+    let sides: Vec<Side> = query
+        .selectors()
+        .iter()
+        .map(|matchers| side(matchers, || series.get_or_insert_with(known).as_slice()))
+        .collect();
+    let all = |side| sides.iter().all(|found| *found == side);
+    if all(Side::Theirs) {
+        Ok(Concern::Upstream)
+    } else if all(Side::Ours) {
+        Ok(Concern::Ours(query))
+    } else if query.is_selector() {
+        Ok(Concern::Both(query))
+    } else {
+        let selector = |wanted: &dyn Fn(Side) -> bool| {
+            let found = sides.iter().position(|found| wanted(*found));
+            found.and_then(|at| query.selectors().get(at)).map(ToString::to_string).unwrap_or_default()
+        };
+        let ours = selector(&|side| side != Side::Theirs);
+        let theirs = selector(&|side| side != Side::Ours);
+        Err(ApiError::execution(format!(
+            "the expression combines synthetic series ({ours}) with series of the upstream ({theirs}), which is not \
+             supported; supported are expressions over synthetic series alone, with their literal names, and \
+             selectors on their own that match both"
+        )))
+    }
+}
+
+/// Whose series a selector is about.
+pub(crate) fn side<'a>(matchers: &MatcherSet, known: impl FnOnce() -> &'a [Labels]) -> Side {
+    match matchers.literal_name() {
+        Some(name) if catalog::is_synthetic(name) => Side::Ours,
+        Some(_) => Side::Theirs,
+        None => {
+            let possible = catalog::families().iter().any(|family| matchers.matches_name(family.name));
+            if possible && known().iter().any(|labels| matchers.matches(labels)) {
+                Side::Both
+            } else {
+                Side::Theirs
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::prometheus_json::ErrorType;
+
+    fn known() -> Vec<Labels> {
+        vec![Labels::named("emac_journey_gate").with("journey", "checkout").with("verdict", "pass")]
+    }
+
+    fn concern(text: &str) -> Result<&'static str, ErrorType> {
+        match classify(text, guard::MAX_QUERY_BYTES, &known) {
+            Ok(Concern::Upstream) => Ok("upstream"),
+            Ok(Concern::Ours(_)) => Ok("ours"),
+            Ok(Concern::Both(_)) => Ok("both"),
+            Err(error) => Err(error.kind),
+        }
+    }
+
+    #[test]
+    fn a_query_belongs_to_those_whose_series_it_selects() {
+        for (text, whose) in [
+            ("up", "upstream"),
+            ("1+1", "upstream"),
+            ("", "upstream"),
+            ("emac_build_info", "upstream"),
+            ("{job=\"emac_journey_gate\"}", "upstream"),
+            ("{journey=\"search\"}", "upstream"),
+            ("{__name__=~\"node_.*\"}", "upstream"),
+            ("count({__name__=~\"up|down\"})", "upstream"),
+            ("emac_journey_gate", "ours"),
+            ("emac_journey_gate{journey=\"search\"} offset 5m", "ours"),
+            ("{__name__=\"emac_journey_gate\"}", "ours"),
+            ("1 - emac_journey_availability_estimate", "ours"),
+            ("{journey=\"checkout\"}", "both"),
+            ("({__name__=~\".*journey.*\"} offset 1m)", "both"),
+            ("{__name__=~\"emac.+\"}[5m]", "both"),
+            ("{__name__!=\"up\"}", "upstream"),
+        ] {
+            assert_eq!(concern(text), Ok(whose), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_we_cannot_parse_is_an_error_only_where_it_names_a_synthetic_series() {
+        for text in ["up{", "foo(((", "{a=\"b\"} newsyntax 5", "sum({a=\"b\"", "emac_other{"] {
+            assert_eq!(concern(text), Ok("upstream"), "{text}");
+        }
+        let nested = format!("{}emac_journey_gate{}", "(".repeat(3_000), ")".repeat(3_000));
+        for text in ["emac_journey_gate{", "sum(emac_journey_gate", "emac_journey_gate newsyntax", &nested] {
+            assert_eq!(concern(text), Err(ErrorType::BadData), "{}", &text[..20]);
+        }
+    }
+
+    #[test]
+    fn mixed_expressions_are_refused_by_name() {
+        for text in [
+            "emac_journey_gate and up",
+            "sum({journey=\"checkout\"})",
+            "count by (__name__) ({__name__=~\".+\"})",
+            "emac_journey_gate * {journey=\"checkout\"}",
+        ] {
+            assert_eq!(concern(text), Err(ErrorType::Execution), "{text}");
+        }
+        let error = classify("emac_journey_gate and up", 8192, &known).unwrap_err();
+        assert!(
+            error.message.contains("emac_journey_gate") && error.message.contains("\"up\""),
+            "{}",
+            error.message
+        );
+    }
+}

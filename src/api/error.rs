@@ -1,0 +1,101 @@
+//! The one place that maps errors to HTTP: code and shape are those of Prometheus.
+
+use axum::response::{IntoResponse, Response};
+
+use super::reply;
+use crate::execute::SelectError;
+use crate::promql::evaluate::EvaluationError;
+use crate::promql::matcher::MatcherError;
+use crate::promql::query::ParseError;
+use crate::upstream::UpstreamError;
+use crate::wire::prometheus_json::{ErrorType, encode};
+
+/// An error answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiError {
+    /// Decides the status.
+    pub kind: ErrorType,
+    /// For the client.
+    pub message: String,
+    /// Where it is not the status of `kind`.
+    pub status: Option<u16>,
+}
+
+impl ApiError {
+    /// An error with the usual status of its kind.
+    pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), status: None }
+    }
+
+    /// 400.
+    pub fn bad_data(message: impl Into<String>) -> Self {
+        Self::new(ErrorType::BadData, message)
+    }
+
+    /// 422: Grafana and Argo show its message.
+    pub fn execution(message: impl Into<String>) -> Self {
+        Self::new(ErrorType::Execution, message)
+    }
+
+    /// 501: a known request that is not built.
+    pub fn not_built(message: impl Into<String>) -> Self {
+        Self { kind: ErrorType::Execution, message: message.into(), status: Some(501) }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = self.status.unwrap_or_else(|| self.kind.status());
+        reply::json(status, encode::error(self.kind, &self.message))
+    }
+}
+
+impl From<ParseError> for ApiError {
+    fn from(error: ParseError) -> Self {
+        Self::bad_data(format!("invalid parameter \"query\": {error}"))
+    }
+}
+
+impl From<MatcherError> for ApiError {
+    fn from(error: MatcherError) -> Self {
+        Self::bad_data(error.to_string())
+    }
+}
+
+impl From<EvaluationError> for ApiError {
+    fn from(error: EvaluationError) -> Self {
+        match error {
+            EvaluationError::RangeType { .. } => {
+                Self::bad_data(format!("invalid parameter \"query\": {error}"))
+            }
+            EvaluationError::Matcher(error) => error.into(),
+            EvaluationError::Unsupported { .. }
+            | EvaluationError::SameLabels
+            | EvaluationError::TooManySamples { .. }
+            | EvaluationError::Source(_) => Self::execution(error.to_string()),
+        }
+    }
+}
+
+impl From<&SelectError> for ApiError {
+    fn from(error: &SelectError) -> Self {
+        let kind = match error {
+            SelectError::Deadline { .. } => ErrorType::Timeout,
+            SelectError::Matcher(_) => ErrorType::BadData,
+            _ => ErrorType::Execution,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// A request that was to be passed through: the client learns that the upstream did not answer, as it would from a
+/// Prometheus that is overloaded.
+impl From<UpstreamError> for ApiError {
+    fn from(error: UpstreamError) -> Self {
+        let kind = match error {
+            UpstreamError::Timeout { .. } => ErrorType::Timeout,
+            _ => ErrorType::Unavailable,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

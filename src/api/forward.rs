@@ -1,0 +1,81 @@
+//! Pass-through: a request that concerns no synthetic series goes to the upstream as it came, and its answer streams
+//! back byte for byte.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::body::{self, to_upstream};
+use super::error::ApiError;
+use super::parameters::Call;
+use super::state::ApiState;
+use crate::upstream::Body as UpstreamBody;
+
+/// Passes on a request that nobody looked at.
+pub(crate) async fn untouched(state: &ApiState, request: http::Request<Body>) -> Response {
+    let (head, body) = request.into_parts();
+    send(state, http::Request::from_parts(head, to_upstream(body))).await
+}
+
+/// Passes on a request whose parameters were read.
+pub(crate) async fn unchanged(state: &ApiState, call: Call) -> Response {
+    send(state, call.into_request()).await
+}
+
+async fn send(state: &ApiState, request: http::Request<UpstreamBody>) -> Response {
+    let begun = Instant::now();
+    let answer = state.upstream().forward(request).await;
+    state.telemetry().upstream_request("forward", answer.is_ok(), begun.elapsed());
+    match answer {
+        Ok(answer) => answer.map(Body::new).into_response(),
+        Err(error) => ApiError::from(error).into_response(),
+    }
+}
+
+/// What the upstream answered to a request whose answer is merged with ours.
+pub(crate) enum Theirs {
+    /// A success, to be merged.
+    Answered(serde_json::Value),
+    /// The request is at fault, says the upstream: the client gets its words.
+    Refused(StatusCode, Bytes),
+    /// It could not be asked, or its answer is unusable. A sentence that names the upstream.
+    Failed(String),
+}
+
+/// Asks the upstream for an answer that is merged with ours.
+pub(crate) async fn readable(state: &ApiState, call: Call) -> Theirs {
+    let begun = Instant::now();
+    let theirs = ask(state, call).await;
+    state.telemetry().upstream_request("merge", !matches!(theirs, Theirs::Failed(_)), begun.elapsed());
+    theirs
+}
+
+async fn ask(state: &ApiState, call: Call) -> Theirs {
+    let name = state.upstream().name();
+    let limit = state.settings().limits.body_bytes;
+    let answer = match state.upstream().forward(call.into_readable_request()).await {
+        Ok(answer) => answer,
+        Err(error) => return Theirs::Failed(error.to_string()),
+    };
+    let (head, body) = answer.into_parts();
+    let bytes = match body::read(body, limit).await {
+        Ok(bytes) => bytes,
+        Err(error) => return Theirs::Failed(format!("upstream {name}: {error}")),
+    };
+    if head.status.is_client_error() {
+        return Theirs::Refused(head.status, bytes);
+    }
+    if head.status != StatusCode::OK {
+        return Theirs::Failed(format!("upstream {name} answered {}", head.status.as_u16()));
+    }
+    match serde_json::from_slice::<serde_json::Value>(&bytes) {
+        Ok(value) if value.get("status").and_then(|status| status.as_str()) == Some("success") => {
+            Theirs::Answered(value)
+        }
+        Ok(_) => Theirs::Failed(format!("upstream {name} gave an answer without success")),
+        Err(error) => Theirs::Failed(format!("upstream {name} gave an unusable answer: {error}")),
+    }
+}

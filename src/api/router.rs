@@ -1,0 +1,89 @@
+//! Every route.
+
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get, post};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use super::error::ApiError;
+use super::reply::Own;
+use super::state::ApiState;
+use super::{discovery, exposition, forward, lifecycle, query, read};
+use crate::wire::prometheus_json::ErrorType;
+
+/// The whole server.
+#[must_use]
+pub fn router(state: ApiState) -> Router {
+    let compress = |_: StatusCode, _: Version, _: &HeaderMap, extensions: &http::Extensions| {
+        extensions.get::<Own>().is_some()
+    };
+    Router::new()
+        // Ours alone.
+        .route("/metrics", get(lifecycle::metrics))
+        .route("/journeys/metrics", get(exposition::journeys))
+        .route("/-/healthy", get(lifecycle::healthy))
+        .route("/-/ready", get(lifecycle::ready))
+        .route("/-/reload", post(lifecycle::reload).put(lifecycle::reload))
+        .route("/-/{*operation}", any(lifecycle::unknown))
+        // Answered here where synthetic series are concerned.
+        .route("/api/v1/query", any(query::instant))
+        .route("/api/v1/query_range", any(query::range))
+        .route("/api/v1/series", any(discovery::series))
+        .route("/api/v1/labels", any(discovery::labels))
+        .route("/api/v1/label/{name}/values", any(discovery::label_values))
+        .route("/api/v1/metadata", any(discovery::metadata))
+        .route("/federate", any(read::federate))
+        .route("/api/v1/read", any(read::remote_read))
+        // The upstream's: `query_exemplars`, `rules`, `alerts`, `status/*`, `format_query`, `parse_query`, whatever
+        // comes with newer versions.
+        .fallback(pass_through)
+        .layer(CompressionLayer::new().gzip(true).deflate(true).compress_when(compress))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(state.clone(), observe))
+        .with_state(state)
+}
+
+async fn pass_through(State(state): State<ApiState>, request: Request) -> Response {
+    forward::untouched(&state, request).await
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    ApiError::new(ErrorType::Internal, "an internal fault; the log says more").into_response()
+}
+
+/// Counts requests, and adds CORS headers to own answers as Prometheus does.
+async fn observe(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = next.run(request).await;
+    if let (Some(origin), Some(_)) = (origin, response.extensions().get::<Own>()) {
+        allow_origin(&state, &origin, response.headers_mut());
+    }
+    let route = route.as_ref().map_or("pass-through", MatchedPath::as_str);
+    state.telemetry().http_request(route, response.status().as_u16(), begun.elapsed());
+    response
+}
+
+fn allow_origin(state: &ApiState, origin: &HeaderValue, headers: &mut HeaderMap) {
+    let allowed = &state.settings().cors_origin;
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if allowed.as_str() == "^(?:.*)$" {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    } else if origin.to_str().is_ok_and(|origin| allowed.is_match(origin)) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    }
+}

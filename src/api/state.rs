@@ -1,0 +1,164 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use regex::Regex;
+
+use crate::execute::Engine;
+use crate::telemetry::Telemetry;
+use crate::unit::Timestamp;
+use crate::upstream::Upstream;
+
+/// Bounds of one query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// The longest text that is parsed, in bytes.
+    pub query_bytes: usize,
+    /// The most points of a series; one more is legal, as in Prometheus.
+    pub points: usize,
+    /// The most samples that one query may read.
+    pub samples: usize,
+    /// The most series of an answer.
+    pub series: usize,
+    /// The greatest answer of the upstream that is merged with ours, in bytes.
+    pub body_bytes: usize,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self {
+            query_bytes: crate::promql::guard::MAX_QUERY_BYTES,
+            points: 11_000,
+            samples: 2_000_000,
+            series: 10_000,
+            body_bytes: 64 << 20,
+        }
+    }
+}
+
+/// How requests are answered.
+#[derive(Debug, Clone)]
+pub struct ApiSettings {
+    /// Bounds of one query.
+    pub limits: QueryLimits,
+    /// How long a query of synthetic series may take, unless it asks for less.
+    pub timeout: Duration,
+    /// Which origins of browsers may read answers.
+    pub cors_origin: Regex,
+}
+
+impl ApiSettings {
+    /// The documented defaults: ten seconds, any origin.
+    ///
+    /// # Errors
+    /// Never; the pattern is legal.
+    pub fn with_defaults() -> Result<Self, regex::Error> {
+        Ok(Self {
+            limits: QueryLimits::default(),
+            timeout: Duration::from_secs(10),
+            cors_origin: Regex::new("^(?:.*)$")?,
+        })
+    }
+}
+
+/// Reads, checks and swaps the model; blocking. `Err` holds the diagnostics, and the last good model stays.
+pub type Reload = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct ApiState {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Arc<Engine>,
+    upstream: Arc<dyn Upstream>,
+    settings: ApiSettings,
+    telemetry: Telemetry,
+    reload: Option<Reload>,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+    draining: AtomicBool,
+}
+
+impl ApiState {
+    /// The state of a server in front of the engine's upstream. Without `reload` there is nothing to reload from.
+    #[must_use]
+    pub fn new(
+        engine: Arc<Engine>,
+        settings: ApiSettings,
+        telemetry: Telemetry,
+        reload: Option<Reload>,
+    ) -> Self {
+        let upstream = Arc::clone(engine.upstream());
+        Self {
+            inner: Arc::new(Inner {
+                engine,
+                upstream,
+                settings,
+                telemetry,
+                reload,
+                reloading: tokio::sync::Mutex::default(),
+                draining: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// The running model.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.inner.engine
+    }
+
+    /// The Prometheus behind.
+    #[must_use]
+    pub fn upstream(&self) -> &dyn Upstream {
+        &*self.inner.upstream
+    }
+
+    /// How requests are answered.
+    #[must_use]
+    pub fn settings(&self) -> &ApiSettings {
+        &self.inner.settings
+    }
+
+    /// Own metrics.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.inner.telemetry
+    }
+
+    /// The time, by the engine's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.inner.engine.settings().clock)()
+    }
+
+    /// From here on the server is not ready, and finishes what it has begun.
+    pub fn start_draining(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server finishes what it has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Relaxed)
+    }
+
+    /// Reloads the model, one reload after the other. `None` where there is nothing to reload from. On failure the
+    /// engine is told that an older model answers.
+    pub async fn reload(&self) -> Option<Result<(), String>> {
+        let reload = Arc::clone(self.inner.reload.as_ref()?);
+        let _one_at_a_time = self.inner.reloading.lock().await;
+        let outcome = tokio::task::spawn_blocking(move || reload())
+            .await
+            .unwrap_or_else(|_| Err("the reload ended in a panic".to_owned()));
+        if outcome.is_err() {
+            self.inner.engine.note_invalid_model(self.now());
+        }
+        self.inner.telemetry.reloaded(outcome.is_ok(), self.now());
+        Some(outcome)
+    }
+}
