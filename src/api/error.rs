@@ -71,6 +71,7 @@ impl From<EvaluationError> for ApiError {
             EvaluationError::Matcher(error) => error.into(),
             EvaluationError::Unsupported { .. }
             | EvaluationError::SameLabels
+            | EvaluationError::ManyMatches
             | EvaluationError::TooManySamples { .. }
             | EvaluationError::Source(_) => Self::execution(error.to_string()),
         }
