@@ -10,6 +10,7 @@ mod discovery;
 pub mod error;
 mod exposition;
 mod forward;
+pub mod journeys;
 mod lifecycle;
 pub mod page;
 mod parameters;

@@ -14,7 +14,7 @@ use tower_http::compression::CompressionLayer;
 use super::error::ApiError;
 use super::reply::Own;
 use super::state::ApiState;
-use super::{discovery, exposition, forward, lifecycle, query, read};
+use super::{discovery, exposition, forward, journeys, lifecycle, page, query, read};
 use crate::wire::prometheus_json::ErrorType;
 
 /// The whole server.
@@ -31,6 +31,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/-/ready", get(lifecycle::ready))
         .route("/-/reload", post(lifecycle::reload).put(lifecycle::reload))
         .route("/-/{*operation}", any(lifecycle::unknown))
+        .merge(page::routes(state.journeys().clone()))
+        .merge(journeys::routes(state.journeys().clone()))
         // Answered here where synthetic series are concerned.
         .route("/api/v1/query", any(query::instant))
         .route("/api/v1/query_range", any(query::range))

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use super::page::JourneyState;
+use super::page::observed::Observer;
 use crate::execute::Engine;
 use crate::telemetry::Telemetry;
 use crate::unit::Timestamp;
@@ -70,6 +72,7 @@ pub type Reload = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 #[derive(Clone)]
 pub struct ApiState {
     inner: Arc<Inner>,
+    journeys: JourneyState,
 }
 
 struct Inner {
@@ -94,6 +97,7 @@ impl ApiState {
     ) -> Self {
         let upstream = Arc::clone(engine.upstream());
         Self {
+            journeys: JourneyState::new(Arc::clone(&engine), None),
             inner: Arc::new(Inner {
                 engine,
                 upstream,
@@ -104,6 +108,18 @@ impl ApiState {
                 draining: AtomicBool::new(false),
             }),
         }
+    }
+
+    /// The same, with the truth of `observer` beside the numbers on the pages.
+    #[must_use]
+    pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.journeys.observer = Some(observer);
+        self
+    }
+
+    /// What pages and the journeys API are answered from.
+    pub(crate) fn journeys(&self) -> &JourneyState {
+        &self.journeys
     }
 
     /// The running model.

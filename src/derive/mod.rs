@@ -6,7 +6,9 @@
 //! the API and the page show the same derivation, so that they cannot disagree.
 
 pub mod derivation;
+pub mod evidence_file;
 pub mod formula;
+pub mod model;
 pub mod number;
 pub mod reason;
 pub mod step;

@@ -75,6 +75,16 @@ impl Step {
         }
     }
 
+    /// The formula and the numbers put in, as one equation: `A = ∏ Aᵢ = 0.99 × 0.99 = 0.9801`.
+    #[must_use]
+    pub fn equation(&self) -> String {
+        match (self.formula, self.substituted.as_str()) {
+            (formula, substituted) if formula.strip_prefix("A = ") == Some(substituted) => formula.to_owned(),
+            ("", substituted) => substituted.to_owned(),
+            (formula, substituted) => format!("{formula} = {substituted}"),
+        }
+    }
+
     /// This step and all below it, parents first, with their depth.
     pub fn walk<'a>(&'a self, depth: usize, visit: &mut impl FnMut(usize, &'a Self)) {
         visit(depth, self);
@@ -164,7 +174,7 @@ fn substitute(
             given("after_seconds".to_owned(), Some(after.get()));
             if fallback.is_none() {
                 given("q".to_owned(), Some(result));
-                format!("q = P(success within {after})")
+                format!("P(success within {after})")
             } else {
                 // The node tells A and A_f; q is what makes the formula hold.
                 let q = if second < 1.0 { ((result - second) / (1.0 - second)).clamp(0.0, 1.0) } else { 1.0 };

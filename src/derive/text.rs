@@ -141,11 +141,7 @@ fn step(out: &mut String, step: &Step, lead: &str, below: &str) {
     );
     if !step.substituted.is_empty() {
         let stem = if step.children.is_empty() { "  " } else { "│ " };
-        let formula = if step.formula.is_empty() {
-            step.substituted.clone()
-        } else {
-            format!("{} = {}", step.formula, step.substituted)
-        };
+        let formula = step.equation();
         for text in wrapped(&formula, WIDTH.saturating_sub(width(below) + 4).max(24)) {
             line(out, &format!("{below}{stem}  {text}"));
         }

@@ -114,8 +114,7 @@ fn head(step: &Step, edge: Option<String>, quantile: &str, tags: &[(&str, &str)]
             @if !step.substituted.is_empty() {
                 details.formula {
                     summary { "formula" }
-                    @if !step.formula.is_empty() { p { (step.formula) } }
-                    p { (step.substituted) }
+                    p { (step.equation()) }
                     @if !step.latency_formula.is_empty() { p { (step.latency_formula) } }
                 }
             }

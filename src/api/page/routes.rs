@@ -4,16 +4,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderName, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
 use axum::routing::get;
 use maud::{Markup, html};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
 use super::observed::Observer;
 use super::view::JourneyView;
 use super::{journey, layout, overview, utc};
+use crate::algebra::compose::Composer;
 use crate::algebra::verdict::Verdict;
+use crate::api::reply;
 use crate::execute::Engine;
 use crate::synthetic::evaluation::Evaluation;
 use crate::unit::Window;
@@ -35,6 +38,16 @@ pub struct JourneyState {
     pub engine: Arc<Engine>,
     /// Whatever measures journeys end to end, if anything does.
     pub observer: Option<Arc<dyn Observer>>,
+    /// Composes for the derivations asked for, one at a time.
+    pub(crate) composer: Arc<Mutex<Composer>>,
+}
+
+impl JourneyState {
+    /// Answers from this engine.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, observer: Option<Arc<dyn Observer>>) -> Self {
+        Self { engine, observer, composer: Arc::new(Mutex::new(Composer::new())) }
+    }
 }
 
 /// `/`, `/journeys/{name}` and what they load.
@@ -124,25 +137,26 @@ fn evaluated(latest: &[Arc<Evaluation>]) -> String {
 }
 
 fn page(status: StatusCode, title: &str, note: &str, content: &Markup) -> Response {
-    let body = Html(layout::document(title, note, content).into_string());
-    (status, security([(header::CACHE_CONTROL, "no-store")]), body).into_response()
+    let body = layout::document(title, note, content).into_string();
+    secured(reply::own(status.as_u16(), "text/html; charset=utf-8", body), "no-store")
 }
 
-async fn style() -> impl IntoResponse {
-    let kind = [(header::CONTENT_TYPE, "text/css; charset=utf-8")];
-    (security([(header::CACHE_CONTROL, "max-age=300")]), kind, STYLE)
+async fn style() -> Response {
+    secured(reply::own(200, "text/css; charset=utf-8", STYLE), "max-age=300")
 }
 
-async fn icon() -> impl IntoResponse {
-    let kind = [(header::CONTENT_TYPE, "image/svg+xml")];
-    (security([(header::CACHE_CONTROL, "max-age=300")]), kind, ICON)
+async fn icon() -> Response {
+    secured(reply::own(200, "image/svg+xml", ICON), "max-age=300")
 }
 
-fn security([cache]: [(HeaderName, &'static str); 1]) -> [(HeaderName, &'static str); 4] {
-    [
-        cache,
+fn secured(mut response: Response, cache: &'static str) -> Response {
+    for (name, value) in [
+        (header::CACHE_CONTROL, cache),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-    ]
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
