@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod completions;
+pub mod serve;
 pub mod spec_files;
 
 use std::io::Write as _;
@@ -27,6 +28,8 @@ pub enum Verb {
     Check(check::CheckArgs),
     /// Print a shell's completion script
     Completions(completions::CompletionsArgs),
+    /// Serve synthetic series in front of a Prometheus
+    Serve(serve::ServeArgs),
 }
 
 /// How a verb ended, where it could do its work.
@@ -43,6 +46,7 @@ impl Verb {
         match self {
             Self::Check(args) => check::run(&args),
             Self::Completions(args) => completions::run(&args),
+            Self::Serve(args) => serve::run(&args),
         }
     }
 }

@@ -1,0 +1,247 @@
+//! `emac serve`: the proxy.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Outcome, spec_files};
+use crate::api::{self, ApiSettings, ApiState, QueryLimits, Reload};
+use crate::config::{Config, Credentials, LogFormat};
+use crate::execute::{Engine, EvaluationSettings};
+use crate::journey::Journey;
+use crate::spec::{self, Severity};
+use crate::telemetry::Telemetry;
+use crate::unit::Timestamp;
+use crate::upstream::http::{self, HttpSettings, HttpUpstream, TlsSettings};
+
+/// How often recorded durations are moved into their buckets when nobody scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Arguments of `emac serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The Prometheus behind, such as http://prometheus:9090; overrides the file
+    #[arg(long = "upstream.url", value_name = "URL")]
+    pub upstream_url: Option<String>,
+    /// A file or directory of journey specs; may be repeated
+    #[arg(long = "spec", value_name = "PATH")]
+    pub specs: Vec<PathBuf>,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9099")]
+    pub listen: SocketAddr,
+    /// The configuration file (YAML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that results from file and flags, with secrets redacted, and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Where configuration, specs or address cannot be used.
+pub fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
+    let config = configuration(args)?;
+    if args.print_config {
+        std::io::stdout().lock().write_all(config.to_yaml()?.as_bytes())?;
+        return Ok(Outcome::Done);
+    }
+    anyhow::ensure!(
+        !config.upstream.url.is_empty(),
+        "the upstream is missing: give --upstream.url URL, or upstream.url in the file"
+    );
+    anyhow::ensure!(!args.specs.is_empty(), "the journeys are missing: give --spec PATH");
+    start_log(&config);
+    let journeys = match load(&args.specs)? {
+        Ok(journeys) => journeys,
+        Err(diagnostics) => {
+            writeln!(std::io::stderr(), "{diagnostics}")?;
+            return Ok(Outcome::Faults);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(args, &config, journeys))?;
+    Ok(Outcome::Done)
+}
+
+/// The file, overridden by flags.
+fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
+    let text = match &args.config {
+        Some(path) => fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
+        None => String::new(),
+    };
+    let named = || args.config.as_ref().map_or_else(String::new, |path| path.display().to_string());
+    let mut config = Config::from_yaml(&text).with_context(named)?;
+    if let Some(url) = &args.upstream_url {
+        config.upstream.url.clone_from(url);
+    }
+    Ok(config)
+}
+
+fn start_log(config: &Config) {
+    let level = tracing_subscriber::EnvFilter::new(format!("emac={}", config.log.level.as_str()));
+    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
+    // Fails only where a log is set already: then that one is used.
+    let _ = match config.log.format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+}
+
+/// All journeys of the specs; `Err` holds the diagnostics where any is an error.
+fn load(specs: &[PathBuf]) -> anyhow::Result<Result<Vec<Journey>, String>> {
+    let read = spec_files::read(specs)?;
+    let loaded = spec::load(&read.files);
+    let diagnostics: Vec<_> = read.diagnostics.into_iter().chain(loaded.diagnostics).collect();
+    if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+        return Ok(Err(lines.join("\n")));
+    }
+    for diagnostic in &diagnostics {
+        tracing::warn!("{diagnostic}");
+    }
+    if loaded.journeys.is_empty() {
+        return Ok(Err("the specs hold no journey".to_owned()));
+    }
+    Ok(Ok(loaded.journeys))
+}
+
+async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> anyhow::Result<()> {
+    let mut reload_signal = signal(SignalKind::hangup())?;
+    let stop_signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let upstream = Arc::new(HttpUpstream::new(http_settings(config)?)?);
+    let engine = Engine::new(upstream, journeys, evaluation_settings(config));
+    let telemetry = Telemetry::new()?;
+    telemetry.reloaded(true, now());
+    let settings = ApiSettings {
+        limits: QueryLimits {
+            query_bytes: config.limits.query_bytes.0,
+            points: config.limits.points,
+            samples: config.limits.samples,
+            series: config.limits.series,
+            body_bytes: config.limits.body.0,
+        },
+        timeout: config.upstream.timeout,
+        cors_origin: config.web.cors_origin.clone(),
+    };
+    let reload = reload(args.specs.clone(), Arc::clone(&engine));
+    let state = ApiState::new(Arc::clone(&engine), settings, telemetry, Some(reload));
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    tracing::info!(
+        address = %listener.local_addr()?,
+        upstream = state.upstream().name(),
+        journeys = engine.model().journeys.len(),
+        "listening"
+    );
+
+    let stop = CancellationToken::new();
+    let evaluation = tokio::spawn(Arc::clone(&engine).run(stop.clone().cancelled_owned()));
+    let housekeeping = tokio::spawn({
+        let (state, stop) = (state.clone(), stop.clone());
+        async move {
+            let mut upkeep = tokio::time::interval(UPKEEP);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = reload_signal.recv() => reload_and_log(&state).await,
+                    _ = upkeep.tick() => state.telemetry().run_upkeep(),
+                }
+            }
+        }
+    });
+    // Evaluation goes on until the last answer is given: requests that were begun may need it.
+    let told = async move {
+        first_of(stop_signals).await;
+        tracing::info!("stopping");
+    };
+    let served = api::serve(listener, api::router(state.clone()), state, told).await;
+    stop.cancel();
+    for task in [evaluation, housekeeping] {
+        task.await.context("a background task ended in a panic")?;
+    }
+    served.context("the listener failed")
+}
+
+async fn first_of([mut terminate, mut interrupt]: [Signal; 2]) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+async fn reload_and_log(state: &ApiState) {
+    match state.reload().await {
+        Some(Ok(())) => tracing::info!(revision = state.engine().model().revision, "reloaded the model"),
+        Some(Err(diagnostics)) => {
+            tracing::error!("the model was not reloaded, the last good one goes on:\n{diagnostics}");
+        }
+        None => {}
+    }
+}
+
+fn reload(specs: Vec<PathBuf>, engine: Arc<Engine>) -> Reload {
+    Arc::new(move || {
+        let journeys = load(&specs).map_err(|error| format!("{error:#}"))??;
+        engine.replace(journeys);
+        Ok(())
+    })
+}
+
+fn evaluation_settings(config: &Config) -> EvaluationSettings {
+    EvaluationSettings {
+        interval: config.evaluation.interval,
+        delay: config.evaluation.delay,
+        retention: config.evaluation.retention,
+        external_labels: config.external_labels.clone(),
+        max_lookback: config.evidence.max_lookback,
+        timeout: config.upstream.timeout,
+        ..EvaluationSettings::with_clock(Arc::new(now))
+    }
+}
+
+/// The system's clock. A time before the epoch, on a machine without a clock, is the epoch.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
+    let upstream = &config.upstream;
+    let read =
+        |path: &str| fs::read_to_string(Path::new(path)).with_context(|| format!("cannot read {path}"));
+    let secret = |path: &str| read(path).map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+    let credentials = match &upstream.credentials {
+        None => None,
+        Some(Credentials::Basic { username, password_file }) => {
+            Some(http::Credentials::Basic { username: username.clone(), password: secret(password_file)? })
+        }
+        Some(Credentials::BearerFile(path)) => Some(http::Credentials::Bearer(secret(path)?)),
+    };
+    let identity = match &upstream.tls.identity {
+        None => None,
+        Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+    };
+    Ok(HttpSettings {
+        tenant: upstream.tenant.clone(),
+        credentials,
+        headers: upstream.headers.clone(),
+        tls: TlsSettings {
+            ca: upstream.tls.ca_file.as_deref().map(read).transpose()?,
+            identity,
+            server_name: upstream.tls.server_name.clone(),
+        },
+        body_limit: config.limits.body.0,
+        ..HttpSettings::new(upstream.url.clone())
+    })
+}
