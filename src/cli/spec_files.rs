@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::spec::{Diagnostic, Severity, SourceFile};
+use crate::spec::{Code, Diagnostic, MAX_FILE_BYTES, SourceFile};
 
-/// The default limit for one file, in bytes. The largest spec of 1,000 components is a tenth of it.
-pub const MAX_FILE_BYTES: u64 = 1 << 20;
 /// The limit for the number of files of one run.
 pub const MAX_FILES: usize = 10_000;
 /// The limit for the depth of directories below a given one.
@@ -85,27 +83,18 @@ fn walk(directory: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow
 /// Where it cannot be read.
 pub fn read_file(path: &Path) -> anyhow::Result<Result<String, Diagnostic>> {
     let refused = |code, message: String, help: &str| {
-        Ok(Err(Diagnostic {
-            severity: Severity::Error,
-            code,
-            file: path.display().to_string(),
-            line: 0,
-            column: 0,
-            path: String::new(),
-            message,
-            help: Some(help.to_owned()),
-        }))
+        Ok(Err(Diagnostic::of_file(code, &path.display().to_string(), message, Some(help.to_owned()))))
     };
     let file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut bytes = Vec::new();
     // One byte beyond the limit tells a file that is too large from one that just fits, also where the size that
     // the file system reports is not to be believed.
-    file.take(MAX_FILE_BYTES + 1)
+    file.take(MAX_FILE_BYTES as u64 + 1)
         .read_to_end(&mut bytes)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
+    if bytes.len() > MAX_FILE_BYTES {
         return refused(
-            "E001",
+            Code::FileTooLarge,
             format!("the file is larger than {MAX_FILE_BYTES} bytes"),
             "split it, one journey a file",
         );
@@ -113,7 +102,7 @@ pub fn read_file(path: &Path) -> anyhow::Result<Result<String, Diagnostic>> {
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Ok(text)),
         Err(error) => refused(
-            "E002",
+            Code::NotUtf8,
             format!("byte {} is not UTF-8", error.utf8_error().valid_up_to() + 1),
             "save the file as UTF-8",
         ),

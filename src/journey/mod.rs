@@ -3,6 +3,7 @@
 pub mod component;
 pub mod domain;
 pub mod evidence;
+pub mod expression;
 pub mod governance;
 pub mod objective;
 pub mod operator;

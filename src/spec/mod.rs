@@ -1,11 +1,29 @@
 //! The EmaC language: YAML files become diagnostics or a journey.
 //!
-//! Pure: the caller reads the files. Every fault is reported at once, each with its place.
+//! Pure: the caller reads the files. [`document`] turns text into a tree of nodes with places, under budgets;
+//! [`decode`] turns nodes into the records of [`intent`] and [`step`], reporting every fault and going on; [`lower`]
+//! turns records into a [`crate::journey::Journey`]; [`lint`] warns. The JSON Schema comes from the same records.
 
+mod canonical;
+pub(crate) mod decode;
 pub mod diagnostic;
+pub(crate) mod document;
+mod evidence_file;
+mod intent;
+mod json_schema;
+mod lint;
 mod load;
+mod lower;
+mod lower_operator;
+mod lower_telemetry;
+mod preset;
+mod scalar;
+mod step;
 
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Code, Diagnostic, Severity};
+pub use document::{MAX_FILE_BYTES, MAX_NODES};
+pub use evidence_file::load_evidence;
+pub use json_schema::json_schema;
 pub use load::{Loaded, load};
 
 /// A file as read by the caller.
