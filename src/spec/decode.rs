@@ -286,7 +286,7 @@ macro_rules! record {
                 for rule in Self::RULES {
                     decoder.obey(at, rule);
                 }
-                $($(drop(decoder.field::<$checked_type>(at, $checked_key, stringify!($checked_need) == "required"));)*)?
+                $($(let _ = decoder.field::<$checked_type>(at, $checked_key, stringify!($checked_need) == "required");)*)?
                 Some(Self { $($field: decoder.field(at, $key, stringify!($need) == "required"),)* })
             }
         }

@@ -311,7 +311,7 @@ pub(crate) fn parse(file: &SourceFile) -> (Vec<Document>, Vec<Diagnostic>) {
             }
         };
         if let Err(fault) = step {
-            builder.diagnostics.push(fault);
+            builder.diagnostics.push(*fault);
             break;
         }
     }
@@ -340,17 +340,17 @@ impl Builder<'_> {
         column: usize,
         message: String,
         help: Option<String>,
-    ) -> Diagnostic {
-        Diagnostic { line, column, ..Diagnostic::of_file(code, self.file, message, help) }
+    ) -> Box<Diagnostic> {
+        Box::new(Diagnostic { line, column, ..Diagnostic::of_file(code, self.file, message, help) })
     }
 
-    fn too_deep(&self, line: usize, column: usize) -> Diagnostic {
+    fn too_deep(&self, line: usize, column: usize) -> Box<Diagnostic> {
         let message = "collections are nested too deeply".to_owned();
         let help = "an operator tree may be 256 levels deep, 120 in flow style".to_owned();
         self.fault(Code::TooDeep, line, column, message, Some(help))
     }
 
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Diagnostic>> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 if tag.is_some() {
@@ -399,10 +399,10 @@ impl Builder<'_> {
             "YAML tags are not part of the language".to_owned(),
             Some("leave the tag out; quote what must be text".to_owned()),
         );
-        self.diagnostics.push(fault);
+        self.diagnostics.push(*fault);
     }
 
-    fn start(&mut self, content: Content, anchor: usize, span: Span) -> Result<(), Diagnostic> {
+    fn start(&mut self, content: Content, anchor: usize, span: Span) -> Result<(), Box<Diagnostic>> {
         if self.open.len() >= MAX_NODE_DEPTH {
             return Err(self.too_deep(span.start.line(), span.start.col() + 1));
         }
@@ -411,7 +411,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn add(&mut self, content: Content, span: Span) -> Result<NodeId, Diagnostic> {
+    fn add(&mut self, content: Content, span: Span) -> Result<NodeId, Box<Diagnostic>> {
         let (line, column) = (span.start.line(), span.start.col() + 1);
         self.push(Node {
             content,
@@ -497,13 +497,13 @@ impl Builder<'_> {
         };
         if let Some((code, message, help)) = fault {
             let fault = self.fault(code, line, column, message, Some(help.to_owned()));
-            self.diagnostics.push(fault);
+            self.diagnostics.push(*fault);
         }
     }
 
     /// Copies the anchored subtree here, under the budget. The copy keeps the places of the original, and its paths
     /// are those of the alias.
-    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Diagnostic> {
+    fn alias(&mut self, anchor: usize, span: Span) -> Result<(), Box<Diagnostic>> {
         let (line, column) = (span.start.line(), span.start.col() + 1);
         let Some(&original) = self.anchors.get(&anchor) else {
             let message = "the alias stands inside its own anchor".to_owned();
