@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod evidence_http;
+mod explain;
 mod generated_code;
 mod journey_builder;
 mod layering;

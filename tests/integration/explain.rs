@@ -1,0 +1,195 @@
+//! Derivations: the numbers that people and machines read, against closed forms.
+
+use emac::algebra::compose::Composer;
+use emac::derive::step::Step;
+use emac::derive::{Derivation, explain, text};
+use emac::journey::domain::DomainLatency;
+use emac::journey::evidence::{ComponentEvidence, Reason};
+use emac::journey::objective::{AvailabilityObjective, LatencyObjective, Objectives};
+use emac::journey::operator::{AttemptsFate, Operator};
+use serde_json::Value;
+
+use crate::journey_builder::{Case, cond, leaf, leaves, probability, quantile, time};
+
+fn derived(case: &Case) -> Derivation {
+    explain(&mut Composer::new(), &case.journey, &case.evidence, None)
+}
+
+fn json(case: &Case) -> Value {
+    serde_json::to_value(derived(case)).unwrap()
+}
+
+/// The paper's checkout with its atomic figures; the payment providers share a domain.
+fn papers_checkout() -> Case {
+    let operator = Operator::Series(vec![
+        leaf(0),
+        Operator::Parallel(vec![leaf(1), leaf(2)]),
+        Operator::Race(vec![leaf(3), leaf(4)]),
+    ]);
+    let mut case = Case::new(operator)
+        .domain("payment-network", DomainLatency::Shared)
+        .figure(0.9995, &[])
+        .figure(0.999, &[])
+        .figure(0.999, &[])
+        .figure(0.995, &[0])
+        .figure(0.995, &[0]);
+    case.journey.name = "checkout".to_owned();
+    for (component, name) in
+        case.journey.components.iter_mut().zip(["front", "cart", "pricing", "paya", "payb"])
+    {
+        component.name = name.to_owned();
+    }
+    case.journey.objectives = Objectives {
+        availability: Some(AvailabilityObjective {
+            window: "30d".parse().unwrap(),
+            target: probability(0.995),
+            observed: None,
+        }),
+        latency: Some(LatencyObjective {
+            window: "30d".parse().unwrap(),
+            quantile: quantile(0.99),
+            threshold: time(0.4),
+            observed: None,
+        }),
+    };
+    case
+}
+
+fn rounded(value: &Value) -> String {
+    format!("{:.8}", value.as_f64().unwrap())
+}
+
+#[test]
+fn the_papers_checkout_gives_the_papers_two_numbers() {
+    let case = papers_checkout();
+    let json = json(&case);
+    let by = &json["availability"]["by_dependence"];
+    assert_eq!(rounded(&by["independent"]["lower"]), "0.99747706");
+    assert_eq!(rounded(&by["shared_fate"]["lower"]), "0.99251449");
+    assert_eq!(rounded(&json["availability"]["estimate"]), "0.99747706");
+
+    let text = text::render(&derived(&case));
+    let root = text.lines().find(|line| line.starts_with("Series")).unwrap();
+    assert!(root.contains("0.99747706   0.99251449"), "{root}");
+}
+
+#[test]
+fn a_known_miss_of_availability_blocks_although_no_latency_was_measured() {
+    let verdict = derived(&papers_checkout()).verdict;
+    assert_eq!(verdict.verdict.as_str(), "block");
+    assert!(verdict.reason.starts_with("pessimistic availability 99.251 % is below the objective 99.5 %"));
+}
+
+#[test]
+fn the_json_keeps_its_contract_of_names_and_order() {
+    let json = json(&papers_checkout());
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(
+        keys(&json)[..6],
+        ["journey", "window", "availability", "latency", "components", "warnings"].map(String::from)
+    );
+    assert_eq!(json["journey"], "checkout");
+    assert_eq!(json["window"], "5m");
+    assert_eq!(keys(&json["availability"]), ["estimate", "pessimistic", "optimistic", "by_dependence"]);
+    let assumptions = ["independent", "shared_fate", "unknown", "unknown_all"];
+    assert_eq!(keys(&json["availability"]["by_dependence"]), assumptions);
+    assert_eq!(keys(&json["availability"]["by_dependence"]["unknown"]), ["lower", "upper"]);
+    assert_eq!(keys(&json["latency"]), ["0.5", "0.9", "0.99", "0.999"]);
+    assert_eq!(keys(&json["latency"]["0.99"]), ["estimate", "pessimistic", "optimistic", "by_dependence"]);
+    assert_eq!(keys(&json["latency"]["0.99"]["by_dependence"]), assumptions);
+    assert_eq!(
+        keys(&json["components"][0])[..5],
+        ["name", "availability", "sensitivity", "budget_share", "latency_share"].map(String::from)
+    );
+    assert_eq!(json["components"][3]["name"], "paya");
+    assert_eq!(json["components"][3]["availability"], 0.995);
+    for warning in json["warnings"].as_array().unwrap() {
+        assert_eq!(keys(warning), ["code", "message"]);
+    }
+}
+
+#[test]
+fn an_infinite_latency_is_the_string_plus_inf() {
+    let json = json(&papers_checkout());
+    assert_eq!(json["latency"]["0.99"]["pessimistic"], "+Inf");
+}
+
+#[test]
+fn the_quantile_of_the_objective_stands_beside_the_usual_four() {
+    let mut case = papers_checkout();
+    case.journey.objectives.latency.as_mut().unwrap().quantile = quantile(0.95);
+    case.journey.quantiles = vec![quantile(0.95)];
+    let derivation = derived(&case);
+    let keys: Vec<_> = derivation.latency.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["0.5", "0.9", "0.95", "0.99", "0.999"]);
+}
+
+/// The number after the last equals sign.
+fn result(step: &Step) -> f64 {
+    step.equation().rsplit("= ").next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn every_formula_with_its_numbers_put_in_comes_to_the_closed_form() {
+    let boxed = |index| Box::new(leaf(index));
+    let retry = Operator::Retry {
+        attempts: 3,
+        per_try_timeout: None,
+        backoff: None,
+        fate: AttemptsFate::Independent,
+        body: boxed(0),
+    };
+    let repeat =
+        Operator::Repeat { counts: vec![(1, probability(0.7)), (2, probability(0.3))], body: boxed(0) };
+    for (operator, equation, value) in [
+        (Operator::Series(leaves(2)), "A = ∏ Aᵢ = 0.9 × 0.8 = 0.72", 0.72),
+        (Operator::Race(leaves(2)), "A = 1 − ∏ (1 − Aᵢ) = 1 − (1 − 0.9) × (1 − 0.8) = 0.98", 0.98),
+        (
+            cond(vec![(0.25, leaf(0)), (0.75, leaf(1))]),
+            "A = Σ pᵢ Aᵢ = 0.25 × 0.9 + 0.75 × 0.8 = 0.825",
+            0.825,
+        ),
+        (
+            Operator::KofN { k: 2, branches: vec![leaf(0), leaf(0), leaf(0)] },
+            "A = P(N ≥ k) = P(at least 2 of 3: 0.9, 0.9, 0.9) = 0.972",
+            0.972,
+        ),
+        (
+            Operator::Fallback { body: boxed(0), fallback: boxed(1) },
+            "A = 1 − (1 − A₁)(1 − A₂) = 1 − (1 − 0.9) × (1 − 0.8) = 0.98",
+            0.98,
+        ),
+        (retry, "A = 1 − (1 − σ)ⁿ = 1 − (1 − 0.9)^3 = 0.999", 0.999),
+        (repeat, "A = Σ p(n) Aⁿ = 0.7 × 0.9^1 + 0.3 × 0.9^2 = 0.873", 0.873),
+    ] {
+        let case = Case::new(operator).figure(0.9, &[]).figure(0.8, &[]);
+        let derivation = derived(&case);
+        assert_eq!(derivation.derivation.equation(), equation);
+        assert!((result(&derivation.derivation) - value).abs() < 1e-8, "{equation}");
+        assert!((derivation.availability.estimate.get() - value).abs() < 1e-12, "{equation}");
+    }
+}
+
+#[test]
+fn a_component_without_evidence_is_named_with_its_reason_and_asks_for_a_review() {
+    let mut case = papers_checkout();
+    case.evidence.components[1] = ComponentEvidence::vacuous(Reason::Absent);
+    let derivation = derived(&case);
+    assert_eq!(derivation.verdict.verdict.as_str(), "review");
+    assert_eq!(derivation.verdict.reason, "evidence is missing: cart (absent)");
+    assert_eq!(derivation.components[1].evidence.kind, "vacuous");
+    assert_eq!(derivation.components[1].evidence.reasons[0].reason, "absent");
+    assert!(
+        derivation.warnings.iter().any(|w| w.code == "evidence-absent" && w.message.starts_with("cart: "))
+    );
+    assert!(text::render(&derivation).contains("nothing measured"));
+}
+
+#[test]
+fn no_line_of_the_text_is_wider_than_100_columns() {
+    let mut case = papers_checkout();
+    case.journey.components[0].name = "a-name-of-more-than-a-hundred-characters-".repeat(5);
+    let text = text::render(&derived(&case));
+    let widest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
+    assert!(widest.chars().count() <= text::WIDTH, "{widest}");
+}
