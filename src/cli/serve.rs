@@ -1,7 +1,7 @@
 //! `emac serve`: the proxy.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,7 +90,10 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
 
 fn start_log(config: &Config) {
     let level = tracing_subscriber::EnvFilter::new(format!("emac={}", config.log.level.as_str()));
-    let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // Fails only where a log is set already: then that one is used.
     let _ = match config.log.format {
         LogFormat::Text => log.try_init(),

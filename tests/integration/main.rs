@@ -5,8 +5,11 @@
 mod evidence_http;
 mod explain;
 mod generated_code;
+mod http_client;
 mod journey_builder;
 mod layering;
 mod oracles;
+mod passthrough;
 mod prometheus;
+mod served;
 mod shipped_files;

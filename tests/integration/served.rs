@@ -1,0 +1,86 @@
+//! The proxy in this process, on a free port of loopback.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use emac::api::{self, ApiSettings, ApiState, Reload};
+use emac::execute::{Engine, EvaluationSettings};
+use emac::journey::Journey;
+use emac::spec::{self, SourceFile};
+use emac::telemetry::Telemetry;
+use emac::unit::Timestamp;
+use emac::upstream::Upstream;
+
+/// A server that ends with its value.
+pub(crate) struct Served {
+    pub(crate) url: String,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) clock: Arc<AtomicI64>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+/// What a test changes of the defaults.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) reload: Option<Reload>,
+    pub(crate) adjust: Option<fn(&mut EvaluationSettings)>,
+}
+
+impl Served {
+    /// Starts a server whose engine has evaluated nothing. The clock stands still at `now`. `upstream` is called within
+    /// the server's runtime.
+    pub(crate) fn start(
+        upstream: impl FnOnce() -> Arc<dyn Upstream>,
+        journeys: Vec<Journey>,
+        now: Timestamp,
+        options: Options,
+    ) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let clock = Arc::new(AtomicI64::new(now.millis()));
+        let shown = Arc::clone(&clock);
+        let mut settings = EvaluationSettings::with_clock(Arc::new(move || {
+            Timestamp::from_millis(shown.load(Ordering::SeqCst))
+        }));
+        if let Some(adjust) = options.adjust {
+            adjust(&mut settings);
+        }
+        let (url, engine) = runtime.block_on(async {
+            let engine = Engine::new(upstream(), journeys, settings);
+            let state = ApiState::new(
+                Arc::clone(&engine),
+                ApiSettings::with_defaults().unwrap(),
+                Telemetry::new().unwrap(),
+                options.reload,
+            );
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(api::serve(listener, api::router(state.clone()), state, std::future::pending()));
+            (url, engine)
+        });
+        Self { url, engine, clock, runtime: Some(runtime) }
+    }
+
+    /// Evaluates at the clock's time.
+    pub(crate) fn evaluate(&self) {
+        let now = Timestamp::from_millis(self.clock.load(Ordering::SeqCst));
+        self.runtime.as_ref().unwrap().block_on(self.engine.evaluate_now(now));
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+}
+
+/// The journeys of a spec that must be valid.
+pub(crate) fn journeys(text: &str) -> Vec<Journey> {
+    let file = SourceFile { path: "journey.yaml".to_owned(), text: text.to_owned() };
+    let loaded = spec::load(&[file]);
+    assert!(!loaded.journeys.is_empty(), "{:?}", loaded.diagnostics);
+    loaded.journeys
+}
