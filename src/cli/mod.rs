@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod completions;
+pub mod explain;
 pub mod serve;
 pub mod spec_files;
 
@@ -28,6 +29,8 @@ pub enum Verb {
     Check(check::CheckArgs),
     /// Print a shell's completion script
     Completions(completions::CompletionsArgs),
+    /// Explain how a journey's numbers follow from its evidence
+    Explain(explain::ExplainArgs),
     /// Serve synthetic series in front of a Prometheus
     Serve(serve::ServeArgs),
 }
@@ -46,6 +49,7 @@ impl Verb {
         match self {
             Self::Check(args) => check::run(&args),
             Self::Completions(args) => completions::run(&args),
+            Self::Explain(args) => explain::run(&args),
             Self::Serve(args) => serve::run(&args),
         }
     }

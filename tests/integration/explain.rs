@@ -1,5 +1,8 @@
 //! Derivations: the numbers that people and machines read, against closed forms.
 
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
 use emac::algebra::compose::Composer;
 use emac::derive::step::Step;
 use emac::derive::{Derivation, explain, text};
@@ -192,4 +195,106 @@ fn no_line_of_the_text_is_wider_than_100_columns() {
     let text = text::render(&derived(&case));
     let widest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
     assert!(widest.chars().count() <= text::WIDTH, "{widest}");
+}
+
+/// The paper's spec, where the reference data is present.
+fn papers_spec() -> Option<PathBuf> {
+    let root = std::env::var_os("EMAC_REFERENCE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference"), PathBuf::from);
+    let spec = root.join("checkout/spec/emac.checkout.yaml");
+    spec.is_file().then_some(spec)
+}
+
+const SPEC: &str = "
+apiVersion: emac.dev/v1alpha1
+kind: JourneyIntent
+metadata: {name: checkout}
+spec:
+  objectives: {availability: {window: 30d, target: 0.995}}
+  expression: Series(front, Parallel(cart, pricing), Race(paya, payb))
+  components:
+    front: {}
+    cart: {}
+    pricing: {}
+    paya: {failureDomains: [payment-network]}
+    payb: {failureDomains: [payment-network]}
+  failureDomains: {rules: [{name: payment-network, kind: declared}]}
+";
+
+const EVIDENCE: &str = "
+apiVersion: emac.dev/v1alpha1
+kind: Evidence
+metadata: {journey: checkout}
+spec:
+  window: 5m
+  components:
+    front: {availability: 0.9995}
+    cart: {availability: 0.999}
+    pricing: {availability: 0.999}
+    paya: {availability: 0.995}
+    payb: {availability: 0.995}
+";
+
+/// Runs `emac explain` on a spec file, with this evidence and further arguments.
+fn run(spec: &Path, evidence: &str, arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("evidence.yaml");
+    std::fs::write(&file, evidence).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_emac"));
+    command.arg("explain").arg("--spec").arg(spec).arg("--evidence").arg(&file).args(arguments);
+    command.output().unwrap()
+}
+
+fn run_on_own_spec(evidence: &str, arguments: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = folder.path().join("checkout.yaml");
+    std::fs::write(&spec, SPEC).unwrap();
+    run(&spec, evidence, arguments)
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn the_command_explains_the_papers_own_file() {
+    let Some(spec) = papers_spec() else { return };
+    let output = run(&spec, EVIDENCE, &["checkout", "--format", "json"]);
+    assert!(output.status.success(), "{}", text_of(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let by = &json["availability"]["by_dependence"];
+    assert_eq!(rounded(&by["independent"]["lower"]), "0.99747706");
+    assert_eq!(rounded(&by["shared_fate"]["lower"]), "0.99251449");
+}
+
+#[test]
+fn json_and_yaml_say_the_same() {
+    let output = run_on_own_spec(EVIDENCE, &["checkout", "--format", "json"]);
+    assert!(output.status.success(), "{}", text_of(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let output = run_on_own_spec(EVIDENCE, &["checkout", "--format", "yaml"]);
+    let yaml: Value = serde_saphyr::from_str(&text_of(&output.stdout)).unwrap();
+    assert_eq!(json, yaml);
+}
+
+#[test]
+fn an_unknown_journey_is_an_error_with_the_nearest_name() {
+    let output = run_on_own_spec(EVIDENCE, &["chekcout"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text_of(&output.stderr), "emac: there is no journey `chekcout`; nearest are: checkout\n");
+}
+
+#[test]
+fn faults_of_the_evidence_are_diagnostics_and_exit_code_1() {
+    let output = run_on_own_spec(&EVIDENCE.replace("0.999}", "1.999}"), &["checkout"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    assert!(text_of(&output.stderr).contains("evidence.yaml:9:"), "{}", text_of(&output.stderr));
+}
+
+#[test]
+fn a_window_that_the_evidence_is_not_of_is_refused() {
+    let output = run_on_own_spec(EVIDENCE, &["checkout", "--window", "1h"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text_of(&output.stderr).contains("the evidence of 5m, not of 1h"));
 }
