@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod completions;
+pub mod demo;
 pub mod explain;
 pub mod serve;
 pub mod spec_files;
@@ -27,6 +28,8 @@ pub struct Cli {
 pub enum Verb {
     /// Check journey specs and report every fault
     Check(check::CheckArgs),
+    /// Watch a simulated shop: predictions beside what its users saw
+    Demo(demo::DemoArgs),
     /// Print a shell's completion script
     Completions(completions::CompletionsArgs),
     /// Explain how a journey's numbers follow from its evidence
@@ -48,6 +51,7 @@ impl Verb {
     fn run(self) -> anyhow::Result<Outcome> {
         match self {
             Self::Check(args) => check::run(&args),
+            Self::Demo(args) => demo::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Explain(args) => explain::run(&args),
             Self::Serve(args) => serve::run(&args),

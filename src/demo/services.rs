@@ -52,7 +52,7 @@ const fn service(name: &'static str, failure_rate: f64, latency: LatencyLaw) -> 
     Service { name, latency, failure_rate }
 }
 
-const SERVICES: [Service; 33] = [
+const SERVICES: [Service; 34] = [
     // In front of every journey.
     service("edge", 1e-4, ShiftedExponential { floor: 0.002, mean: 0.002 }),
     service("storefront", 2e-4, LogNormal { median: 0.009, sigma: 0.45 }),
@@ -90,6 +90,7 @@ const SERVICES: [Service; 33] = [
     // Account.
     service("auth", 3e-4, Weibull { shape: 1.6, scale: 0.015 }),
     service("profile", 1.5e-3, Bimodal { fast: 0.005, slow: 0.045, slow_share: 0.15, sigma: 0.35 }),
+    service("profile-replica", 1.5e-3, Bimodal { fast: 0.006, slow: 0.050, slow_share: 0.15, sigma: 0.35 }),
     service("order-history", 4e-4, BoundedPareto { lowest: 0.010, highest: 1.2, shape: 1.7 }),
 ];
 

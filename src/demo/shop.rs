@@ -3,7 +3,6 @@
 //! Time is simulated and only moves when it is told to. Requests do not queue behind each other, so each is walked on
 //! its own and the shop's whole state is its counters. The same seed gives the same shop, call for call.
 
-use hdrhistogram::CreationError;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand_distr::{Distribution, Poisson, PoissonError};
@@ -15,7 +14,7 @@ use super::journeys::ShopJourney;
 use super::latency_law::LawError;
 use super::request::Request;
 use super::services::SHOP;
-use super::truth::Truth;
+use super::truth::{Truth, TruthError};
 use crate::unit::{Timestamp, Window};
 
 /// Incidents begin and end at whole steps; within one the shop is stationary.
@@ -35,9 +34,9 @@ pub enum ShopError {
         /// What is wrong with it.
         source: PoissonError,
     },
-    /// No histogram for the truth.
-    #[error("the histogram of end-to-end latencies cannot be made: {0}")]
-    Truth(#[from] CreationError),
+    /// The truth.
+    #[error(transparent)]
+    Truth(#[from] TruthError),
 }
 
 /// The shop.
