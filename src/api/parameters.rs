@@ -285,3 +285,118 @@ fn parse_duration_millis(text: &str) -> Option<i64> {
     }
     text.parse::<Window>().ok().and_then(|window| i64::try_from(window.millis()).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::prometheus_json::ErrorType;
+
+    fn of(query: &str) -> Parameters {
+        Parameters::parse(Some(query), b"")
+    }
+
+    fn refused<T: std::fmt::Debug>(result: Result<T, ApiError>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind, ErrorType::BadData);
+        error.message
+    }
+
+    #[test]
+    fn a_form_comes_before_the_url_and_both_are_decoded() {
+        let parameters =
+            Parameters::parse(Some("query=a&match[]=x&stats=all"), b"query=b%2Bc+d&match%5B%5D=y");
+        assert_eq!(parameters.get("query"), "b+c d");
+        assert_eq!(parameters.all("match[]").collect::<Vec<_>>(), ["y", "x"]);
+        assert_eq!((parameters.get("stats"), parameters.get("none")), ("all", ""));
+    }
+
+    #[test]
+    fn times_are_numbers_or_rfc_3339_rounded_to_milliseconds() {
+        for (text, ms) in [
+            ("0", 0),
+            ("1435781430.781", 1_435_781_430_781),
+            ("1435781430.7814", 1_435_781_430_781),
+            ("1435781430.7816", 1_435_781_430_782),
+            ("-1.5", -1_500),
+            ("1e3", 1_000_000),
+            ("+Inf", i64::MAX),
+            ("-1e300", i64::MIN),
+            ("1830302400000", 1_830_302_400_000_000),
+            ("2015-07-01T20:10:30.781Z", 1_435_781_430_781),
+            ("2015-07-01T20:10:30Z", 1_435_781_430_000),
+            ("2015-07-01T22:40:30.5+02:30", 1_435_781_430_500),
+            ("2016-02-29T00:00:00Z", 1_456_704_000_000),
+            ("1970-01-01T00:00:00Z", 0),
+            ("1969-12-31T23:59:59.999Z", -1),
+            ("0001-01-01T00:00:00Z", -62_135_596_800_000),
+            ("-292273086-05-16T16:47:06Z", i64::MIN),
+            ("292277025-08-18T07:12:54.999999999Z", i64::MAX),
+        ] {
+            assert_eq!(parse_time(text).map(Timestamp::millis), Some(ms), "{text}");
+        }
+        for text in [
+            "",
+            "x",
+            "NaN",
+            " 1",
+            "1s",
+            "2015-02-29T00:00:00Z",
+            "2015-13-01T00:00:00Z",
+            "2015-07-01 20:10:30Z",
+            "2015-07-01T24:00:00Z",
+            "2015-07-01T20:10:30",
+            "2015-07-01T20:10:30.Z",
+            "2015-07-01T20:10:30+2:00",
+            "2015-07-0éT20:10:30Z",
+        ] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+        assert_eq!(
+            refused(of("time=foo").time("time")),
+            r#"invalid parameter "time": cannot parse "foo" to a valid timestamp"#
+        );
+    }
+
+    #[test]
+    fn a_grid_has_at_most_one_point_more_than_the_limit() {
+        let grid = |query: &str| of(query).grid(11_000);
+        assert_eq!(grid("start=0&end=11000&step=1").unwrap().points(), 11_001);
+        assert_eq!(grid("start=0&end=1&step=5m").unwrap().points(), 1);
+        assert_eq!(grid("start=0&end=1&step=0.25").unwrap().points(), 5);
+        for (query, message) in [
+            (
+                "start=0&end=11001&step=1",
+                "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)",
+            ),
+            ("end=1&step=1", r#"invalid parameter "start": cannot parse "" to a valid timestamp"#),
+            ("start=1&step=1", r#"invalid parameter "end": cannot parse "" to a valid timestamp"#),
+            (
+                "start=2&end=1&step=1",
+                r#"invalid parameter "end": end timestamp must not be before start time"#,
+            ),
+            ("start=0&end=1", r#"invalid parameter "step": cannot parse "" to a valid duration"#),
+            ("start=0&end=1&step=x", r#"invalid parameter "step": cannot parse "x" to a valid duration"#),
+            (
+                "start=0&end=1&step=0",
+                r#"invalid parameter "step": zero or negative query resolution step widths are not accepted. Try a positive integer"#,
+            ),
+            (
+                "start=0&end=1&step=-1",
+                r#"invalid parameter "step": zero or negative query resolution step widths are not accepted. Try a positive integer"#,
+            ),
+        ] {
+            assert_eq!(refused(grid(query)), message, "{query}");
+        }
+        // The whole of time in small steps neither overflows nor takes long.
+        let all = "start=-292273086-05-16T16:47:06Z&end=292277025-08-18T07:12:54.999999999Z&step=1";
+        assert!(refused(grid(all)).starts_with("exceeded"));
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_none() {
+        assert_eq!(of("limit=0").limit(), Ok(None));
+        assert_eq!(of("").limit(), Ok(None));
+        assert_eq!(of("limit=40000").limit(), Ok(Some(40_000)));
+        assert!(of("limit=-1").limit().is_err());
+    }
+}

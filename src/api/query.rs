@@ -63,8 +63,9 @@ async fn answer(state: ApiState, request: Request, kind: Kind) -> Response {
         Ok(Concern::Both(query)) => (query, true),
         Err(error) => return error.into_response(),
     };
-    let asked = Asked::read(&state, &parameters, kind)
-        .and_then(|asked| evaluate::check_supported(&query).map(|()| asked).map_err(ApiError::from));
+    let asked = Asked::read(&state, &parameters, kind).and_then(|asked| {
+        evaluate::check_supported(&query, kind == Kind::Range).map(|()| asked).map_err(ApiError::from)
+    });
     let asked = match asked {
         Ok(asked) => asked,
         Err(error) => return error.into_response(),

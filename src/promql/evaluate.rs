@@ -95,11 +95,12 @@ pub fn evaluate(
     }
 }
 
-/// Whether the evaluator knows every construct of `query`. Costs no samples.
+/// Whether the evaluator knows every construct of `query`, and its type fits a range query where it is one. Costs no
+/// samples.
 ///
 /// # Errors
-/// [`EvaluationError::Unsupported`] with the first that it does not know.
-pub fn check_supported(query: &Query) -> Result<(), EvaluationError> {
+/// [`EvaluationError::Unsupported`] with the first construct that it does not know, [`EvaluationError::RangeType`].
+pub fn check_supported(query: &Query, range_query: bool) -> Result<(), EvaluationError> {
     struct Nothing;
     impl SeriesSource for Nothing {
         fn select(&self, _: &MatcherSet, _: Timestamp, _: Timestamp) -> Result<Vec<Series>, String> {
@@ -108,7 +109,7 @@ pub fn check_supported(query: &Query) -> Result<(), EvaluationError> {
     }
     let Ok(step) = Window::from_millis(1) else { return Ok(()) };
     let options = Options { lookback: step, max_samples: 0 };
-    evaluate(query, &StepGrid::instant(Timestamp::default(), step), false, options, &Nothing).map(drop)
+    evaluate(query, &StepGrid::instant(Timestamp::default(), step), range_query, options, &Nothing).map(drop)
 }
 
 /// One sample for each step that has a value, in series that have at least one.
@@ -663,10 +664,14 @@ mod tests {
         ] {
             let query = Query::parse(text, MAX_QUERY_BYTES).unwrap();
             let construct = construct.to_owned();
-            assert_eq!(check_supported(&query), Err(EvaluationError::Unsupported { construct }), "{text}");
+            assert_eq!(
+                check_supported(&query, false),
+                Err(EvaluationError::Unsupported { construct }),
+                "{text}"
+            );
         }
         let query = Query::parse("sum by (a) (rate(x[5m] offset 1m)) * 2 > 1", MAX_QUERY_BYTES).unwrap();
-        assert_eq!(check_supported(&query), Ok(()));
+        assert_eq!(check_supported(&query, false), Ok(()));
     }
 
     #[test]

@@ -11,5 +11,6 @@ mod layering;
 mod oracles;
 mod passthrough;
 mod prometheus;
+mod serve;
 mod served;
 mod shipped_files;
