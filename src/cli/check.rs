@@ -1,12 +1,12 @@
 //! `emac check PATH…`: every fault of the given specs.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::report::{self, Format};
 use super::{Outcome, spec_files};
-use crate::spec::{self, Severity};
+use crate::spec::{self, Code, Diagnostic};
 
 /// Arguments of `emac check`.
 #[derive(Debug, Args)]
@@ -14,6 +14,9 @@ pub struct CheckArgs {
     /// Files, or directories to be searched for .yaml, .yml and .json files
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// How findings are printed
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 /// Checks and reports.
@@ -22,12 +25,15 @@ pub struct CheckArgs {
 /// Where a path cannot be read or stdout cannot be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<Outcome> {
     let read = spec_files::read(&args.paths)?;
+    let mut loaded = spec::load(&read.files);
     let mut diagnostics = read.diagnostics;
-    diagnostics.extend(spec::load(&read.files).diagnostics);
-    let mut out = std::io::stdout().lock();
-    for diagnostic in &diagnostics {
-        writeln!(out, "{diagnostic}")?;
+    diagnostics.append(&mut loaded.diagnostics);
+    if loaded.documents == 0 && diagnostics.iter().all(|diagnostic| diagnostic.code.starts_with('N')) {
+        let paths: Vec<_> = args.paths.iter().map(|path| path.display().to_string()).collect();
+        let message = "no document of the language was found";
+        let help = "a journey has `apiVersion: emac.dev/v1alpha1` and `kind: JourneyIntent`".to_owned();
+        diagnostics.push(Diagnostic::of_file(Code::NothingFound, &paths.join(", "), message, Some(help)));
     }
-    let faulty = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
-    Ok(if faulty { Outcome::Faults } else { Outcome::Done })
+    report::write(&mut std::io::stdout().lock(), args.format, &loaded.journeys, &diagnostics)?;
+    Ok(if report::has_errors(&diagnostics) { Outcome::Faults } else { Outcome::Done })
 }

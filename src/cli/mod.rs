@@ -6,6 +6,9 @@ pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod explain;
+pub mod fmt;
+pub mod report;
+pub mod schema;
 pub mod serve;
 pub mod spec_files;
 
@@ -30,6 +33,10 @@ pub enum Verb {
     Check(check::CheckArgs),
     /// Watch a simulated shop: predictions beside what its users saw
     Demo(demo::DemoArgs),
+    /// Format the operators of specs, and convert them between tree and text
+    Fmt(fmt::FmtArgs),
+    /// Print the JSON Schema of the language
+    Schema(schema::SchemaArgs),
     /// Print a shell's completion script
     Completions(completions::CompletionsArgs),
     /// Explain how a journey's numbers follow from its evidence
@@ -52,6 +59,8 @@ impl Verb {
         match self {
             Self::Check(args) => check::run(&args),
             Self::Demo(args) => demo::run(&args),
+            Self::Fmt(args) => fmt::run(&args),
+            Self::Schema(args) => schema::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Explain(args) => explain::run(&args),
             Self::Serve(args) => serve::run(&args),

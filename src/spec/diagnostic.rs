@@ -72,6 +72,7 @@ codes! {
     Conflict = "E107", "fields that exclude each other";
     ItemCount = "E108", "too few or too many items";
     ExpressionSyntax = "E109", "an expression that cannot be read";
+    Unformattable = "E110", "cannot be formatted without losing something";
     UnknownComponent = "E201", "an unknown component";
     UnknownParameter = "E202", "an unknown parameter";
     Probabilities = "E203", "probabilities that do not sum to 1";
@@ -109,6 +110,7 @@ codes! {
     Ignored = "N503", "a field without effect";
     NotEvaluated = "N504", "declared but not evaluated yet";
     TooMany = "N505", "more findings are left out";
+    LeftAsIs = "N506", "left as it is";
 }
 
 impl Code {

@@ -175,8 +175,7 @@ impl Document {
         path
     }
 
-    #[cfg(test)]
-    /// The document as JSON, for checking it against the schema; numbers beyond JSON become text.
+    /// The document as JSON, for comparing documents and checking them against the schema; numbers beyond JSON become text.
     pub(crate) fn json(&self, id: NodeId) -> serde_json::Value {
         use serde_json::Value;
         match &self.node(id).content {
@@ -205,6 +204,11 @@ pub(crate) fn shortened(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(MAX).chain(['…']).collect()
+}
+
+/// Whether a plain scalar is read as text.
+pub(crate) fn is_text(plain: &str) -> bool {
+    matches!(resolve(plain), Plain::Text(_))
 }
 
 /// The YAML 1.2 core schema.

@@ -20,6 +20,8 @@ pub struct Loaded {
     pub journeys: Vec<Journey>,
     /// In the order of files and places.
     pub diagnostics: Vec<Diagnostic>,
+    /// How many documents of this language were found, valid or not.
+    pub documents: usize,
 }
 
 /// What a document is.
@@ -47,8 +49,12 @@ pub fn load(files: &[SourceFile]) -> Loaded {
     // One file's nodes at a time: memory is bounded by one file, whatever the directory holds.
     for file in files {
         let (documents, mut diagnostics) = document::parse(file);
+        // A document that cannot even be parsed is taken to be of this language.
+        loaded.documents += usize::from(!diagnostics.is_empty());
         for document in &documents {
-            match kind(document) {
+            let kind = kind(document);
+            loaded.documents += usize::from(matches!(kind, Kind::Journey | Kind::Evidence | Kind::Unknown));
+            match kind {
                 Kind::Journey => {
                     let mut decoder = Decoder::new(file, document);
                     let journey = JourneyIntent::decode(document.root(), &mut decoder)

@@ -9,6 +9,7 @@ pub(crate) mod decode;
 pub mod diagnostic;
 pub(crate) mod document;
 mod evidence_file;
+mod format;
 mod intent;
 mod json_schema;
 mod lint;
@@ -19,10 +20,12 @@ mod lower_telemetry;
 mod preset;
 mod scalar;
 mod step;
+mod tree_text;
 
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use document::{MAX_FILE_BYTES, MAX_NODES};
 pub use evidence_file::load_evidence;
+pub use format::{Form, Formatted, format};
 pub use json_schema::json_schema;
 pub use load::{Loaded, load};
 
