@@ -5,6 +5,7 @@
 //! data ([`serde::Serialize`]) whose JSON shape is a public contract; [`text`] draws it as a tree. The command line,
 //! the API and the page show the same derivation, so that they cannot disagree.
 
+mod assemble;
 pub mod derivation;
 pub mod evidence_file;
 pub mod formula;
@@ -14,4 +15,5 @@ pub mod reason;
 pub mod step;
 pub mod text;
 
-pub use derivation::{Derivation, explain};
+pub use assemble::explain;
+pub use derivation::Derivation;
