@@ -18,7 +18,6 @@ use super::{discovery, exposition, forward, journeys, lifecycle, page, query, re
 use crate::wire::prometheus_json::ErrorType;
 
 /// The whole server.
-#[must_use]
 pub fn router(state: ApiState) -> Router {
     let compress = |_: StatusCode, _: Version, _: &HeaderMap, extensions: &http::Extensions| {
         extensions.get::<Own>().is_some()

@@ -10,7 +10,7 @@ const UNITS: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = |(_, size): &&(&str, usize)| self.0 % size == 0 && self.0 >= *size;
+        let fits = |(_, size): &&(&str, usize)| self.0.is_multiple_of(*size) && self.0 >= *size;
         let (unit, size) = UNITS.iter().find(fits).copied().unwrap_or(("B", 1));
         write!(f, "{}{unit}", self.0 / size)
     }

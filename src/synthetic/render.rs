@@ -3,7 +3,7 @@
 //! The public contract of the series is the catalog; this is its other half. A quantity that the core does not
 //! provide has no sample: a missing series is visible, an invented one is not.
 
-use crate::algebra::composition::{Bounded, ByDependence, Composition, Side, SuccessCurve};
+use crate::algebra::composition::{Bounded, ByDependence, Composition, Side};
 use crate::algebra::verdict::{Verdict, judge, model_confidence};
 use crate::journey::Journey;
 use crate::journey::evidence::Reason;
@@ -115,11 +115,7 @@ impl Samples<'_> {
         ] {
             let curve = composition.curves.side(side);
             for &edge in journey.latency_buckets.iter().filter(|edge| edge.is_finite()) {
-                self.push(
-                    family,
-                    [("window", window), ("le", &le_label(edge))],
-                    within(curve, side, edge).get(),
-                );
+                self.push(family, [("window", window), ("le", &le_label(edge))], curve.at(edge).get());
             }
             self.push(family, [("window", window), ("le", "+Inf")], curve.ever.get());
         }
@@ -163,7 +159,7 @@ impl Samples<'_> {
                 (Side::Pessimistic, name::LATENCY_BUDGET_BURN_RATE_PESSIMISTIC),
                 (Side::Estimate, name::LATENCY_BUDGET_BURN_RATE_ESTIMATE),
             ] {
-                let slow = slower_than(composition, side, objective.threshold);
+                let slow = composition.slower_than(side, objective.threshold);
                 self.push(family, [("window", window)], burn_rate(slow, allowed));
             }
         }
@@ -238,37 +234,6 @@ pub fn verdict(journey: &Journey, window: Window, answered: &[WindowEvaluation])
     })
 }
 
-/// P(success within `t`): between two points of the curve the one that hurts for the pessimistic side, the one that
-/// flatters for the optimistic, a straight line for the estimate.
-fn within(curve: &SuccessCurve, side: Side, t: Seconds) -> Probability {
-    if !t.is_finite() {
-        return curve.ever;
-    }
-    let after = curve.times.partition_point(|&time| time <= t.get());
-    let point = |at: usize| Some((*curve.times.get(at)?, *curve.within.get(at)?));
-    let before = after.checked_sub(1).and_then(point).unwrap_or((0.0, 0.0));
-    let value = match (side, point(after)) {
-        (Side::Pessimistic, _) => before.1,
-        _ if before.0 == t.get() => before.1,
-        (Side::Estimate, Some(next)) if next.0 > before.0 => {
-            before.1 + (next.1 - before.1) * (t.get() - before.0) / (next.0 - before.0)
-        }
-        (Side::Optimistic, None) => curve.ever.get(),
-        (_, next) => next.map_or(before.1, |next| next.1),
-    };
-    Probability::saturating(value)
-}
-
-/// P(slower than `t` | success); all of it where nothing succeeds.
-fn slower_than(composition: &Composition, side: Side, t: Seconds) -> Probability {
-    let curve = composition.curves.side(side);
-    if curve.ever.get() > 0.0 {
-        Probability::saturating(1.0 - within(curve, side, t).get() / curve.ever.get())
-    } else {
-        Probability::ONE
-    }
-}
-
 /// `lost / allowed`. Where nothing is allowed, any loss burns infinitely fast and none does not burn.
 fn burn_rate(lost: Probability, allowed: Probability) -> f64 {
     match (lost.get() > 0.0, allowed.get() > 0.0) {
@@ -288,7 +253,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::algebra::composition::{ComponentShare, DomainShare, Interval, LatencyQuantile, NodeResult};
+    use crate::algebra::composition::{
+        ComponentShare, DomainShare, Interval, LatencyQuantile, NodeResult, SuccessCurve,
+    };
     use crate::journey::component::{Component, ComponentId, ComponentKind, LatencyScope};
     use crate::journey::evidence::{ComponentEvidence, Evidence, Measurement};
     use crate::journey::governance::*;
@@ -465,16 +432,16 @@ mod tests {
                 0.99,
             ),
             (
-                r#"emac_journey_latency_pessimistic_seconds_bucket{journey="checkout", le="0.5", window="5m"}"#,
-                0.495,
+                r#"emac_journey_latency_pessimistic_seconds_bucket{journey="checkout", le="0.8", window="5m"}"#,
+                0.96 * 0.99,
             ),
             (
                 r#"emac_journey_latency_estimate_seconds_bucket{journey="checkout", le="1", window="5m"}"#,
                 0.98 * 0.998,
             ),
             (
-                r#"emac_journey_latency_optimistic_seconds_bucket{journey="checkout", le="1", window="5m"}"#,
-                0.9995,
+                r#"emac_journey_latency_optimistic_seconds_bucket{journey="checkout", le="0.5", window="5m"}"#,
+                0.615 * 0.9995,
             ),
             (
                 r#"emac_journey_availability_bound{dependence="shared_fate", journey="checkout", side="lower", window="5m"}"#,
