@@ -146,7 +146,8 @@ async fn serve_demo(args: &DemoArgs) -> anyhow::Result<()> {
         ApiSettings::with_defaults()?,
         Telemetry::new().context("own metrics cannot be set up")?,
         None,
-    );
+    )
+    .observed_by(demo.observer());
     let router = api::router(state.clone());
     let server = tokio::spawn(api::serve(listener, router, state, until(stopped.clone())));
     screen.note(&format!("page   http://{address}/"))?;

@@ -8,6 +8,7 @@ use super::simulation::{Simulation, SimulationError};
 use super::truth::{Observed, TruthError};
 use crate::algebra::composition::Bounded;
 use crate::algebra::verdict::{self, Judgement};
+use crate::api::page::observed::{self, Observer};
 use crate::execute::{Engine, EvaluationSettings};
 use crate::synthetic::evaluation::Evaluation;
 use crate::unit::{Probability, Quantile, Seconds, Timestamp, Window};
@@ -111,6 +112,21 @@ impl Demo {
         &self.upstream
     }
 
+    /// The truth, for the pages.
+    #[must_use]
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        Arc::new(ShopObserver { simulation: Arc::clone(&self.simulation), engine: Arc::clone(&self.engine) })
+    }
+
+    /// What users saw of a journey over the window that ends with its newest evaluation; `None` where there is no such
+    /// journey.
+    ///
+    /// # Errors
+    /// [`TruthError`].
+    pub fn observed(&self, journey: &str, window: Window) -> Result<Option<Observed>, TruthError> {
+        observed(&self.simulation, &self.engine, journey, window)
+    }
+
     /// How far the simulation has come.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -156,23 +172,56 @@ impl Demo {
 
     /// What there is to show of the newest evaluation.
     fn view(&self) -> Result<View, DemoError> {
-        let simulation = lock(&self.simulation);
-        let journeys = self
-            .engine
-            .latest()
-            .iter()
-            .enumerate()
-            .map(|(index, evaluation)| {
-                let window = evaluation.journey.windows.first().copied();
-                let window = window.unwrap_or(self.engine.settings().interval);
-                let observed = simulation.shop().truth().observed(index, evaluation.time, window)?;
-                Ok(journey_view(evaluation, window, &observed))
-            })
-            .collect::<Result<_, DemoError>>()?;
+        let mut journeys = Vec::new();
+        for evaluation in self.engine.latest() {
+            let window = evaluation.journey.windows.first().copied();
+            let window = window.unwrap_or(self.engine.settings().interval);
+            if let Some(observed) = self.observed(&evaluation.journey.name, window)? {
+                journeys.push(journey_view(&evaluation, window, &observed));
+            }
+        }
         let incident = self.schedule.and_then(|schedule| schedule.at(self.evaluated));
         let incident = incident.map(|(incident, left)| (incident.name, left));
         Ok(View { time: self.evaluated, incident, journeys })
     }
+}
+
+/// The shop as the pages ask it.
+struct ShopObserver {
+    simulation: Arc<Mutex<Simulation>>,
+    engine: Arc<Engine>,
+}
+
+impl Observer for ShopObserver {
+    fn observed(&self, journey: &str, window: Window) -> Option<observed::Observed> {
+        let seen = observed(&self.simulation, &self.engine, journey, window).ok()??;
+        let model = self.engine.model();
+        let levels = &model.journey(journey)?.journey.quantiles;
+        #[expect(clippy::cast_precision_loss, reason = "2^53 requests are 57,000 years of this shop")]
+        let attempts = seen.total as f64;
+        Some(observed::Observed {
+            availability: seen.availability()?,
+            latency: levels.iter().filter_map(|&level| Some((level, seen.latency_at(level)?))).collect(),
+            attempts,
+        })
+    }
+}
+
+fn observed(
+    simulation: &Mutex<Simulation>,
+    engine: &Engine,
+    journey: &str,
+    window: Window,
+) -> Result<Option<Observed>, TruthError> {
+    let latest = engine.latest();
+    let Some(evaluation) = latest.iter().find(|evaluation| evaluation.journey.name == journey) else {
+        return Ok(None);
+    };
+    let simulation = lock(simulation);
+    let Some(index) = simulation.shop().journeys().iter().position(|one| one.journey.name == journey) else {
+        return Ok(None);
+    };
+    simulation.shop().truth().observed(index, evaluation.time, window).map(Some)
 }
 
 fn lock(simulation: &Mutex<Simulation>) -> MutexGuard<'_, Simulation> {
