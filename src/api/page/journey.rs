@@ -28,9 +28,28 @@ pub(crate) fn encoded(text: &str) -> String {
     out
 }
 
+/// How much of a journey is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Among others: the components that matter most.
+    Overview,
+    /// On its own page.
+    Full,
+}
+
+impl Detail {
+    /// Rows of the component table; a journey of a thousand components is read through its JSON.
+    const fn most_components(self) -> usize {
+        match self {
+            Self::Overview => 8,
+            Self::Full => 60,
+        }
+    }
+}
+
 /// The whole section of a journey. `id` is unique on the page.
 #[must_use]
-pub fn section(id: usize, view: &JourneyView) -> Markup {
+pub fn section(id: usize, view: &JourneyView, detail: Detail) -> Markup {
     let journey = view.journey();
     let judgement = view.judgement();
     let troubles = view.troubles();
@@ -43,7 +62,7 @@ pub fn section(id: usize, view: &JourneyView) -> Markup {
             }
             @if troubles.is_empty() && view.shown.is_some() { p.reason { (judgement.reason) } }
             @else { (banner(view, &troubles)) p.reason { (judgement.reason) } }
-            @if let Some(shown) = &view.shown { (numbers(id, view, shown)) }
+            @if let Some(shown) = &view.shown { (numbers(id, view, shown, detail)) }
             @else { (no_numbers(view)) }
             (provenance(view))
         }
@@ -98,7 +117,7 @@ fn age(view: &JourneyView) -> String {
     }
 }
 
-fn numbers(id: usize, view: &JourneyView, shown: &ShownWindow) -> Markup {
+fn numbers(id: usize, view: &JourneyView, shown: &ShownWindow, detail: Detail) -> Markup {
     let journey = view.journey();
     let derivation = &shown.derivation;
     let objective = journey.objectives.latency.as_ref();
@@ -120,7 +139,7 @@ fn numbers(id: usize, view: &JourneyView, shown: &ShownWindow) -> Markup {
             h3 { "How calls compose" span.unit { " availability, its pessimistic bound, " (percentile(&quantile)) " of each part alone" } }
             (operators::boxes(journey, derivation, &percentile(&quantile)))
         }
-        (tables::components(derivation))
+        (tables::components(derivation, detail.most_components()))
         @if !derivation.warnings.is_empty() {
             section.warnings {
                 h3 { "Warnings" }

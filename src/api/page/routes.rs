@@ -11,13 +11,14 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use super::journey::Detail;
 use super::observed::Observer;
 use super::view::JourneyView;
 use super::{journey, layout, overview, utc};
 use crate::algebra::compose::Composer;
 use crate::algebra::verdict::Verdict;
 use crate::api::reply;
-use crate::execute::Engine;
+use crate::execute::{Engine, Model};
 use crate::synthetic::evaluation::Evaluation;
 use crate::unit::Window;
 
@@ -67,7 +68,7 @@ pub(crate) struct WindowQuery {
 }
 
 async fn index(State(state): State<JourneyState>) -> Response {
-    let latest = state.engine.latest();
+    let (model, latest) = (state.engine.model(), state.engine.latest());
     let views = views(&latest, None, state.observer.as_deref());
     let mut sorted: Vec<_> = views.iter().collect();
     // Who needs attention comes first; equals keep the order of the model.
@@ -79,11 +80,12 @@ async fn index(State(state): State<JourneyState>) -> Response {
     });
     let content = html! {
         h1 { "Journeys" }
+        (model_banner(&model, &latest))
         @if sorted.is_empty() {
             p.empty { "No journey has been evaluated yet. The first evaluation follows within one interval." }
         } @else {
             (overview::table(&sorted))
-            @for (id, view) in sorted.iter().take(MOST_IN_FULL).enumerate() { (journey::section(id, view)) }
+            @for (id, view) in sorted.iter().take(MOST_IN_FULL).enumerate() { (journey::section(id, view, Detail::Overview)) }
         }
     };
     page(StatusCode::OK, "Journeys", &evaluated(&latest), &content)
@@ -102,7 +104,8 @@ async fn one(
     let view = JourneyView::new(evaluation, wanted, state.observer.as_deref());
     let content = html! {
         p.crumb { a href="/" { "← all journeys" } }
-        (journey::section(0, &view))
+        (model_banner(&state.engine.model(), &latest))
+        (journey::section(0, &view, Detail::Full))
     };
     page(StatusCode::OK, &name, &evaluated(&latest), &content)
 }
@@ -119,6 +122,27 @@ fn unknown(name: &str, latest: &[Arc<Evaluation>]) -> Response {
         }
     };
     page(StatusCode::NOT_FOUND, "No such journey", &evaluated(latest), &content)
+}
+
+/// What is wrong with the model as a whole: an invalid spec, or journeys that were not evaluated yet.
+fn model_banner(model: &Model, latest: &[Arc<Evaluation>]) -> Markup {
+    let evaluated = |name: &str| latest.iter().any(|evaluation| evaluation.journey.name == name);
+    let names = model.journeys.iter().map(|known| known.journey.name.as_str());
+    let waiting: Vec<&str> = names.filter(|name| !evaluated(name)).collect();
+    html! {
+        @if let Some(since) = model.invalid_since {
+            div.banner role="alert" {
+                h3 { span aria-hidden="true" { "⚠ " } "The spec on disk is invalid" }
+                p { "Since " (utc::date_and_time(since)) " the last good model answers; changes made since are not in these numbers." }
+            }
+        }
+        @if !waiting.is_empty() && !latest.is_empty() {
+            div.banner role="alert" {
+                h3 { span aria-hidden="true" { "⚠ " } "Not evaluated yet" }
+                p { (waiting.join(", ")) }
+            }
+        }
+    }
 }
 
 fn views(

@@ -9,9 +9,6 @@ use crate::derive::number::{percent, seconds, share, significant, times};
 use crate::derive::text::{measured, percentile};
 use crate::unit::{Probability, Seconds};
 
-/// Rows of the component table; a journey of a thousand components is read through its JSON.
-const MOST_COMPONENTS: usize = 40;
-
 /// The verdict as a badge: symbol and word, never colour alone.
 #[must_use]
 pub fn badge(verdict: Verdict) -> Markup {
@@ -149,16 +146,16 @@ fn burn(rates: Option<(f64, f64)>) -> Markup {
     }
 }
 
-/// Components by their share of the unavailability, with what was measured of each.
+/// The first `most` components by their share of the unavailability, with what was measured of each.
 #[must_use]
-pub fn components(derivation: &Derivation) -> Markup {
+pub fn components(derivation: &Derivation, most: usize) -> Markup {
     let mut sorted: Vec<_> = derivation.components.iter().collect();
     // Bad evidence first: it is what a person must act on; then by what costs most.
     sorted.sort_by(|a, b| {
         let flawed = |c: &crate::derive::derivation::ComponentResult| c.evidence.reasons.is_empty();
         flawed(a).cmp(&flawed(b)).then(b.budget_share.total_cmp(&a.budget_share))
     });
-    let left_out = sorted.len().saturating_sub(MOST_COMPONENTS);
+    let left_out = sorted.len().saturating_sub(most);
     html! {
         table.components.stack {
             caption { "Components" span.unit { " by their share of the unavailability" } }
@@ -171,7 +168,7 @@ pub fn components(derivation: &Derivation) -> Markup {
                 th scope="col" { "evidence" }
             } }
             tbody {
-                @for component in sorted.into_iter().take(MOST_COMPONENTS) {
+                @for component in sorted.into_iter().take(most) {
                     tr class=[(!component.evidence.reasons.is_empty()).then_some("flawed")] {
                         th scope="row" {
                             (component.name)
@@ -189,7 +186,7 @@ pub fn components(derivation: &Derivation) -> Markup {
                 }
             }
         }
-        @if left_out > 0 { p.note { "and " (left_out) " more with smaller shares; the JSON has them all" } }
+        @if left_out > 0 { p.note { "and " (left_out) " more with smaller shares" } }
     }
 }
 
