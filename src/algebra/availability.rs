@@ -45,31 +45,124 @@ enum Within {
     PaperEq1,
 }
 
-/// The bounds of every node. `leaves` has one entry for each component, `on_time` one for each node: for a Timeout and
-/// a Retry with a deadline per try, the bounds of the body's P(success by the deadline); other entries are not read.
+/// The bounds of every node. `leaves` has one entry for each component; `on_time` gives, for a Timeout and a Retry with
+/// a deadline per try, the bounds of the body's P(success by the deadline) from the node and the bounds below it.
 pub(crate) fn fold(
     tree: &Tree,
     leaves: &[Bounds],
-    on_time: &[Bounds],
+    on_time: impl Fn(usize, &[Bounds]) -> Bounds,
     dependence: Dependence,
 ) -> Vec<Bounds> {
     let mut bounds = Vec::with_capacity(tree.nodes.len());
     for at in 0..tree.nodes.len() {
-        let next = node(tree, at, leaves, on_time[at], dependence, &bounds);
+        let node = &tree.nodes[at];
+        let next = match node.kind {
+            Kind::Leaf(component) => leaves[component],
+            Kind::Timeout(_) | Kind::Retry { per_try: Some(_), .. } => {
+                let body = bounds[node.operands[0]];
+                let by = on_time(at, &bounds);
+                let by = Bounds::clamped(by.lower.min(body.lower), by.upper.min(body.upper));
+                combine(tree, at, by, dependence, &bounds)
+            }
+            _ => combine(tree, at, Bounds::VACUOUS, dependence, &bounds),
+        };
         bounds.push(next);
     }
     bounds
 }
 
-/// The bounds of one node from those of its operands (`below` holds at least all nodes before it).
-pub(crate) fn node(
+/// Bounds of P(success by `t`) of a subtree under a dependence assumption, without any assumption on how latencies
+/// depend: what cannot be split exactly (a sum of times) is split somehow below and not at all above. `by` gives the
+/// bounds of a component's P(success by `t`), `share` each node's part when the time of a Series is split.
+pub(crate) fn by_time(
     tree: &Tree,
     at: usize,
-    leaves: &[Bounds],
-    on_time: Bounds,
+    t: f64,
+    by: &impl Fn(usize, f64) -> Bounds,
+    share: &[f64],
     dependence: Dependence,
-    below: &[Bounds],
 ) -> Bounds {
+    let side = |lower| one_side_by_time(tree, at, t, by, share, dependence, lower);
+    Bounds::clamped(side(true).lower, side(false).upper)
+}
+
+/// One side of [`by_time`]; the other side of the answer means nothing. (Both at once would split the tree in two at
+/// every Series.)
+fn one_side_by_time(
+    tree: &Tree,
+    at: usize,
+    t: f64,
+    by: &impl Fn(usize, f64) -> Bounds,
+    share: &[f64],
+    dependence: Dependence,
+    lower: bool,
+) -> Bounds {
+    if t < 0.0 {
+        return Bounds::exactly(0.0);
+    }
+    let node = &tree.nodes[at];
+    let recurse = |operand: usize, t: f64| one_side_by_time(tree, operand, t, by, share, dependence, lower);
+    let all_by = |times: &dyn Fn(usize) -> f64| {
+        let mut below = vec![Bounds::VACUOUS; at];
+        for &operand in &node.operands {
+            below[operand] = recurse(operand, times(operand));
+        }
+        below
+    };
+    let deadline_met = |t: f64| recurse(node.operands[0], t);
+    match &node.kind {
+        Kind::Leaf(component) => by(*component, t),
+        Kind::Parallel | Kind::Race | Kind::KofN(_) | Kind::Cond(_) => {
+            combine(tree, at, Bounds::VACUOUS, dependence, &all_by(&|_| t))
+        }
+        Kind::Hedge(delay) => {
+            let below = all_by(&|operand| if operand == node.operands[0] { t } else { t - delay });
+            combine(tree, at, Bounds::VACUOUS, dependence, &below)
+        }
+        Kind::Series => {
+            let all: f64 = node.operands.iter().map(|&operand| share[operand]).sum();
+            let part = |operand: usize| {
+                if !lower {
+                    t
+                } else if all > 0.0 {
+                    t * share[operand] / all
+                } else {
+                    0.0
+                }
+            };
+            combine(tree, at, Bounds::VACUOUS, dependence, &all_by(&part))
+        }
+        Kind::Timeout(after) if t < *after => deadline_met(t),
+        Kind::Timeout(after) => {
+            let below = all_by(&|operand| if operand == node.operands[0] { *after } else { t - after });
+            combine(tree, at, below[node.operands[0]], dependence, &below)
+        }
+        Kind::Fallback => {
+            let below = all_by(&|_| t);
+            let upper = combine(tree, at, Bounds::VACUOUS, dependence, &below).upper;
+            Bounds::clamped(below[node.operands[0]].lower, upper)
+        }
+        Kind::Retry { per_try, .. } => {
+            let attempt = deadline_met(per_try.map_or(t, |after| after.min(t)));
+            let mut below = vec![Bounds::VACUOUS; at];
+            below[node.operands[0]] = attempt;
+            let upper = combine(tree, at, attempt, dependence, &below).upper;
+            Bounds::clamped(attempt.lower, upper)
+        }
+        Kind::Optional(timeout) if t < *timeout => Bounds::clamped(deadline_met(t).lower, 1.0),
+        Kind::Optional(_) => Bounds::exactly(1.0),
+        Kind::Repeat(counts) => {
+            let most = counts.iter().map(|&(count, _)| count).max().unwrap_or(0).max(1);
+            let mut below = vec![Bounds::VACUOUS; at];
+            below[node.operands[0]] = deadline_met(if lower { t / f64::from(most) } else { t });
+            combine(tree, at, Bounds::VACUOUS, dependence, &below)
+        }
+    }
+}
+
+/// The bounds of an operator from those of its operands (`below` is indexed by node); `on_time` replaces those of a
+/// body with a deadline.
+fn combine(tree: &Tree, at: usize, on_time: Bounds, dependence: Dependence, below: &[Bounds]) -> Bounds {
     let node = &tree.nodes[at];
     let (within, one_group) = match dependence {
         Dependence::Independent => (Within::Independent, false),
@@ -80,7 +173,7 @@ pub(crate) fn node(
     };
     let operands = || node.operands.iter().map(|&operand| below[operand]);
     match &node.kind {
-        Kind::Leaf(component) => leaves[*component],
+        Kind::Leaf(_) => Bounds::VACUOUS,
         Kind::Series | Kind::Parallel => series(node, operands(), within, one_group),
         Kind::Race | Kind::Fallback | Kind::Hedge(_) => race(node, operands(), within, one_group),
         Kind::KofN(k) => k_of_n(node, &operands().collect::<Vec<_>>(), *k, within, one_group),

@@ -1,47 +1,44 @@
 //! The composer: from a journey and its evidence to a [`Composition`].
+//!
+//! In this order: the estimate (independent, interpolated); the bracket of the buckets under independence; the
+//! scenarios of shared fate, where anything shares fate; availability under each assumption, with the deadlines that
+//! follow from those; then what readers see.
 
-use std::collections::BTreeMap;
+use rustc_hash::FxHashMap;
 
 use super::availability::{self, Bounds};
-use super::composition::{
-    Bounded, ByDependence, ComponentShare, Composition, DomainShare, Interval, LatencyQuantile, NodeResult,
-    SuccessCurve,
-};
-use super::curve::{Curve, Reading};
-use super::fold::{Fold, Grid, Leaves, Readings};
+use super::composition::{Bounded, ByDependence, Composition, Interval, LatencyQuantile, NodeResult, Side};
+use super::curve::Reading;
+use super::engine::{BRACKET, DEADLINE_MARGIN, ESTIMATE, Engine, deadline, horizon_bound};
+use super::explanation;
+use super::fold::{Grid, Readings};
 use super::leaf::{Condition, Leaf, Outcome};
-use super::readout::{bounded_probability, bounded_seconds, quantile, seconds};
+use super::readout::{Conditional, LatencySide, bounded_probability, bounded_seconds, curves, seconds};
+use super::scenario::{self, Plan};
 use super::tree::{Kind, Tree};
 use crate::distribution::transform::Transforms;
 use crate::journey::Journey;
 use crate::journey::evidence::Evidence;
-use crate::journey::governance::Dependence;
+use crate::journey::governance::{BucketError, Dependence};
 use crate::unit::{Probability, Quantile, Seconds};
 
-/// Cells of the grid of estimates.
+/// Cells of the grid of estimates, and of the bracket.
 const CELLS: usize = 1024;
-/// Cells of the first pass, which only finds the horizon.
-const COARSE_CELLS: usize = 256;
-/// A deadline's grid ends a tenth after it.
-const DEADLINE_MARGIN: f64 = 1.1;
+const BRACKET_CELLS: usize = 2048;
+/// Cells of the scenarios' grid: enough for 1 %.
+const SCENARIO_CELLS: usize = 256;
+/// A scenario's grid ends this much after the time at which its slowest outcomes would add up.
+const SCENARIO_MARGIN: f64 = 1.25;
+/// How many cells rounding onto a grid may move a sum of n times, over √n: Hoeffding's bound at 1e-4 for independent
+/// errors within a cell.
+const ROUNDING: f64 = 2.15;
+/// The level that grids must reach even where no quantile asks for it.
+const LEAST_LEVEL: f64 = 0.999;
 
 /// Composes journeys; it keeps what one composition can reuse of another, and no result.
 #[derive(Default)]
 pub struct Composer {
     transforms: Transforms,
-}
-
-/// Leaves as they are, without a common factor.
-struct Plain<'a>(&'a [Leaf]);
-
-impl Leaves for Plain<'_> {
-    fn curve(&self, component: usize, outcome: Outcome, reading: Reading, grid: Grid) -> Curve {
-        self.0[component].curve(outcome, reading, Condition::None, grid.step, grid.cells)
-    }
-
-    fn success_by(&self, component: usize, reading: Reading, t: f64) -> f64 {
-        self.0[component].success_by(reading, Condition::None, t)
-    }
 }
 
 impl Composer {
@@ -51,216 +48,460 @@ impl Composer {
         Self::default()
     }
 
+    /// The transforms planned so far.
+    pub(crate) fn transforms(&mut self) -> &mut Transforms {
+        &mut self.transforms
+    }
+
     /// Composes. The latency quantiles are the journey's and `quantiles`, rising and unique.
+    ///
+    /// `journey` has passed [`Journey::check`] and `evidence` has one entry for each of its components; a parameter
+    /// without a legal value is any probability.
     #[must_use]
     pub fn compose(&mut self, journey: &Journey, evidence: &Evidence, quantiles: &[Quantile]) -> Composition {
         let tree = Tree::new(journey, evidence);
-        let leaves: Vec<Leaf> = (0..journey.components.len())
-            .map(|component| Leaf::new(&evidence.components[component], journey.governance.bucket_error))
-            .collect();
+        let buckets = journey.governance.bucket_error;
+        let leaves: Vec<Leaf> =
+            evidence.components.iter().map(|component| Leaf::new(component, buckets)).collect();
         let levels = levels(journey, quantiles);
-        let exact: Vec<Bounds> = leaves.iter().map(|leaf| Bounds::exactly(leaf.availability)).collect();
-        let bounds: Vec<Bounds> = leaves.iter().map(Leaf::bounds).collect();
-        let on_time = self.deadlines(&tree, &leaves);
-        let estimates = availability::fold(&tree, &exact, &on_time, Dependence::Independent);
-        let grid = self.grid(&tree, &leaves, &on_time, &estimates, &levels);
-        let root = tree.root();
-        let results = self.fold(&tree, root, grid, &leaves, &on_time, |_, _| {});
-        let estimate = estimates[root].lower;
-        let by = |leaves: &[Bounds], dependence| availability::fold(&tree, leaves, &on_time, dependence);
-        let reported: BTreeMap<Dependence, Vec<Bounds>> =
-            Dependence::REPORTED.into_iter().map(|dependence| (dependence, by(&exact, dependence))).collect();
-        let policy = by(&bounds, journey.governance.dependence);
-        let latency = levels
-            .iter()
-            .map(|&level| {
-                let value = quantile(&results.success, estimate, level.get(), grid);
-                let by_dependence = Dependence::REPORTED
-                    .into_iter()
-                    .map(|dependence| {
-                        let interval = if dependence == Dependence::Independent {
-                            Interval { lower: seconds(value), upper: seconds(value) }
-                        } else {
-                            Interval { lower: Seconds::ZERO, upper: Seconds::INFINITY }
-                        };
-                        (dependence, interval)
-                    })
-                    .collect();
-                LatencyQuantile {
-                    quantile: level,
-                    value: bounded_seconds(value, f64::INFINITY, 0.0),
-                    by_dependence,
-                }
+        let estimate = self.estimate(&tree, &leaves, journey, &levels);
+        let shared = self.shared(journey, evidence, &tree, &leaves, &estimate, highest(&levels));
+        let bracket = self.bracket(&tree, &leaves, buckets, &estimate, highest(&levels));
+        let mut exact: Vec<Bounds> = leaves.iter().map(|leaf| Bounds::exactly(leaf.availability)).collect();
+        let reported: Vec<(Dependence, Vec<Bounds>)> = Dependence::REPORTED
+            .into_iter()
+            .map(|dependence| {
+                let case = Case { tree: &tree, leaves: &leaves, readings: ESTIMATE, dependence };
+                (
+                    dependence,
+                    case.availability(&exact, &estimate.on_time, shared.as_ref().map(|s| &s.estimates)),
+                )
             })
             .collect();
-        let curve = SuccessCurve {
-            times: (0..grid.cells).map(|k| (k as f64 + 0.5) * grid.step).collect(),
-            within: results.success.within.clone(),
-            ever: Probability::saturating(estimate),
-        };
-        let node = self.node_result(&tree, root, journey, &estimates, &policy, &reported);
+        for (bounds, leaf) in exact.iter_mut().zip(&leaves) {
+            *bounds = leaf.bounds();
+        }
+        let dependence = journey.governance.dependence;
+        let case = Case { tree: &tree, leaves: &leaves, readings: BRACKET, dependence };
+        let policy = case.availability(&exact, &bracket.on_time, shared.as_ref().map(|s| &s.brackets));
+        let latency = Latency::new(&tree, &estimate, &bracket, shared.as_ref(), dependence);
+        let root = tree.root();
+        let availability =
+            bounded_probability(estimate.availability[root].lower, policy[root].lower, policy[root].upper);
+        let latencies: Vec<LatencyQuantile> = levels.iter().map(|&level| latency.quantile(level)).collect();
+        let shown = latencies
+            .iter()
+            .flat_map(|latency| Side::ALL.map(|side| latency.value.side(side).get()))
+            .chain(journey.latency_buckets.iter().map(|edge| edge.get()))
+            .chain(journey.objectives.latency.iter().map(|objective| objective.threshold.get()));
+        let curves = curves(
+            &latency.estimate,
+            &latency.pessimistic,
+            &latency.optimistic,
+            &availability,
+            &shown.collect::<Vec<_>>(),
+        );
+        let node = node_result(&tree, root, journey, &estimate, &policy, &reported);
+        let explained =
+            explanation::Explained { journey, evidence, tree: &tree, leaves: &leaves, policy: &policy };
+        let mut warnings = explained.warnings();
+        warnings.extend(
+            shared.iter().filter(|shared| shared.shares_factor).map(|_| explanation::shared_factor()),
+        );
+        warnings.sort();
+        warnings.dedup();
         Composition {
-            availability: bounded_probability(estimate, policy[root].lower, policy[root].upper),
+            availability,
             availability_by_dependence: node.by_dependence.clone(),
-            latency,
-            curves: Bounded {
-                estimate: curve,
-                pessimistic: SuccessCurve {
-                    times: vec![0.0],
-                    within: vec![0.0],
-                    ever: Probability::saturating(policy[root].lower),
-                },
-                optimistic: SuccessCurve {
-                    times: vec![0.0],
-                    within: vec![policy[root].upper],
-                    ever: Probability::saturating(policy[root].upper),
-                },
-            },
+            latency: latencies,
+            curves,
             root: node,
-            components: journey
-                .components
-                .iter()
-                .zip(&leaves)
-                .map(|(component, leaf)| ComponentShare {
-                    name: component.name.clone(),
-                    availability: bounded_probability(
-                        leaf.availability,
-                        leaf.bounds().lower,
-                        leaf.bounds().upper,
-                    ),
-                    sensitivity: 0.0,
-                    budget_share: 0.0,
-                    latency_share: 0.0,
-                })
-                .collect(),
-            domains: journey
-                .domains
-                .iter()
-                .map(|domain| DomainShare { name: domain.name.clone(), sensitivity: 0.0, budget_share: 0.0 })
-                .collect(),
-            warnings: Vec::new(),
+            components: explained.components(
+                &estimate.availability,
+                &estimate.on_time,
+                self,
+                &latency.estimate,
+            ),
+            domains: explained.domains(),
+            warnings,
         }
     }
 
-    /// P(success of the body by the deadline) of every node with a deadline, estimated.
-    fn deadlines(&mut self, tree: &Tree, leaves: &[Leaf]) -> Vec<Bounds> {
-        let mut on_time = vec![Bounds::VACUOUS; tree.nodes.len()];
-        for at in 0..tree.nodes.len() {
-            let node = &tree.nodes[at];
-            let (Kind::Timeout(after) | Kind::Retry { per_try: Some(after), .. }) = node.kind else {
+    /// The fold under independence, interpolated.
+    fn estimate(&mut self, tree: &Tree, leaves: &[Leaf], journey: &Journey, levels: &[Quantile]) -> Estimate {
+        let mut engine = Engine { tree, leaves, transforms: &mut self.transforms };
+        let on_time = engine.deadlines(ESTIMATE, CELLS, |_| 0.0);
+        let exact: Vec<Bounds> = leaves.iter().map(|leaf| Bounds::exactly(leaf.availability)).collect();
+        let availability = availability::fold(
+            tree,
+            &exact,
+            |at, _| on_time[at].unwrap_or(Bounds::VACUOUS),
+            Dependence::Independent,
+        );
+        if timeless(tree, leaves) {
+            let node_latency = vec![f64::INFINITY; tree.nodes.len()];
+            return Estimate {
+                on_time,
+                availability,
+                node_latency,
+                conditional: vec![Conditional::never()],
+                horizon: 1.0,
+            };
+        }
+        let horizon = engine.horizon(tree.root(), ESTIMATE, &on_time, highest(levels));
+        let grid = Grid::new(horizon, CELLS);
+        let shown = explanation::shown_quantile(journey);
+        let mut node_latency = vec![f64::INFINITY; tree.nodes.len()];
+        let mut curves = engine.independent(tree.root(), grid, ESTIMATE, &on_time, |at, curves| {
+            node_latency[at] = match tree.nodes[at].kind {
+                Kind::Leaf(component) => {
+                    leaves[component].law(Outcome::Success, Reading::Exact).quantile(shown)
+                }
+                _ => Conditional::new(&curves[0].success, grid, Reading::Exact, None).quantile(shown),
+            };
+        });
+        let conditional = conditionals(&curves, grid, ESTIMATE, None);
+        curves.clear();
+        Estimate { on_time, availability, node_latency, conditional, horizon }
+    }
+
+    /// The bracket of the buckets under independence; where the bracket is the estimate, it is not folded again.
+    fn bracket(
+        &mut self,
+        tree: &Tree,
+        leaves: &[Leaf],
+        buckets: BucketError,
+        estimate: &Estimate,
+        level: f64,
+    ) -> Bracket {
+        if timeless(tree, leaves) {
+            return Bracket { on_time: estimate.on_time.clone(), conditional: Vec::new() };
+        }
+        let smooth = buckets == BucketError::Interpolate;
+        let certain = leaves.iter().all(|leaf| !leaf.vacuous && !leaf.timeless && !leaf.assumed_failure_time);
+        if smooth && certain && tree.flaws.is_empty() && !tree.has_jitter() {
+            let conditional = vec![estimate.conditional[0].clone(), estimate.conditional[0].clone()];
+            return Bracket { on_time: estimate.on_time.clone(), conditional };
+        }
+        let margins = margins(tree);
+        let margin = |at: usize| if smooth { 0.0 } else { margins[at] };
+        let mut engine = Engine { tree, leaves, transforms: &mut self.transforms };
+        let on_time = engine.deadlines(BRACKET, BRACKET_CELLS, margin);
+        let root = tree.root();
+        let horizon = engine.horizon(root, BRACKET, &on_time, level).max(estimate.horizon);
+        let grid = Grid::new(horizon, BRACKET_CELLS);
+        let curves = engine.independent(root, grid, BRACKET, &on_time, |_, _| {});
+        let conditional = conditionals(&curves, grid, BRACKET, (!smooth).then(|| margin(root)));
+        Bracket { on_time, conditional }
+    }
+
+    /// The scenario family; `None` where nothing slows together.
+    fn shared(
+        &mut self,
+        journey: &Journey,
+        evidence: &Evidence,
+        tree: &Tree,
+        leaves: &[Leaf],
+        estimate: &Estimate,
+        level: f64,
+    ) -> Option<Shared> {
+        let slows = |domain: usize| {
+            journey.domains[domain].latency != crate::journey::domain::DomainLatency::Independent
+        };
+        let grouped = Tree::grouped(journey, evidence, slows);
+        let family = scenario::family(journey, &grouped);
+        if family.is_empty() || timeless(tree, leaves) {
+            return None;
+        }
+        let smooth = journey.governance.bucket_error == BucketError::Interpolate;
+        let bracketed =
+            matches!(journey.governance.dependence, Dependence::SharedFate | Dependence::PaperEq1);
+        let places: FxHashMap<usize, usize> =
+            tree.nodes.iter().enumerate().map(|(at, node)| (node.origin, at)).collect();
+        let mut engine = Engine { tree: &grouped, leaves, transforms: &mut self.transforms };
+        let root = grouped.root();
+        let plan = Plan::new(&grouped, root);
+        let mut shared = Shared {
+            estimates: Timeliness::default(),
+            brackets: Timeliness::default(),
+            conditional: Vec::new(),
+            bracket: Vec::new(),
+            shares_factor: plan.shares_factor,
+        };
+        for at in 0..grouped.nodes.len() {
+            let node = &grouped.nodes[at];
+            let (Some(after), Some(&place)) = (deadline(&node.kind), places.get(&node.origin)) else {
                 continue;
             };
             let body = node.operands[0];
-            let q = if let Kind::Leaf(component) = tree.nodes[body].kind {
-                leaves[component].success_by(Reading::Exact, Condition::None, after)
-            } else {
-                let grid = Grid::new(DEADLINE_MARGIN * after, CELLS);
-                let curves = self.fold(tree, body, grid, leaves, &on_time, |_, _| {});
-                grid.value(&curves.success, Reading::Exact, after)
-            };
-            on_time[at] = Bounds::exactly(q);
-        }
-        on_time
-    }
-
-    /// Folds the subtree of `top` and calls `visit` with every node's curves.
-    fn fold(
-        &mut self,
-        tree: &Tree,
-        top: usize,
-        grid: Grid,
-        leaves: &[Leaf],
-        on_time: &[Bounds],
-        mut visit: impl FnMut(usize, &super::fold::NodeCurves),
-    ) -> super::fold::NodeCurves {
-        let known: Vec<Option<Bounds>> = on_time.iter().map(|bounds| Some(*bounds)).collect();
-        let mut fold = Fold {
-            tree,
-            grid,
-            readings: &[Reading::Exact],
-            leaves: &Plain(leaves),
-            on_time: &known,
-            transform: self.transforms.of(grid.cells),
-        };
-        let mut results: Vec<Option<Readings>> = vec![None; tree.nodes.len()];
-        for at in tree.nodes[top].first..=top {
-            let curves = fold.node(at, &results);
-            visit(at, &curves[0]);
-            for &operand in &tree.nodes[at].operands {
-                results[operand] = None;
+            let plan = Plan::new(&grouped, body);
+            if !plan.acts() {
+                continue;
             }
-            results[at] = Some(curves);
-        }
-        let empty = || super::fold::NodeCurves { success: Curve::beyond(0.0, grid.cells), failure: None };
-        results[top].take().and_then(|mut readings| readings.pop()).unwrap_or_else(empty)
-    }
-
-    /// The grid of estimates: twice the highest quantile asked for (at least p99.9), found on a coarse grid first.
-    fn grid(
-        &mut self,
-        tree: &Tree,
-        leaves: &[Leaf],
-        on_time: &[Bounds],
-        _estimates: &[Bounds],
-        levels: &[Quantile],
-    ) -> Grid {
-        let level = levels.iter().map(|level| level.get()).fold(0.999, f64::max);
-        let mut horizon = horizon_bound(tree, leaves, level);
-        for _ in 0..8 {
-            let grid = Grid::new(horizon, COARSE_CELLS);
-            let curves = self.fold(tree, tree.root(), grid, leaves, on_time, |_, _| {});
-            let reached = curves.success.within.last().copied().unwrap_or(0.0);
-            if reached <= 0.0 {
-                break;
-            }
-            let next = 2.0 * quantile(&curves.success, reached, level, grid);
-            let fine_enough = next > 0.05 * horizon;
-            horizon = next.max(horizon * 1e-3);
-            if fine_enough {
-                break;
-            }
-        }
-        Grid::new(horizon, CELLS)
-    }
-
-    fn node_result(
-        &self,
-        tree: &Tree,
-        at: usize,
-        journey: &Journey,
-        estimates: &[Bounds],
-        policy: &[Bounds],
-        reported: &BTreeMap<Dependence, Vec<Bounds>>,
-    ) -> NodeResult {
-        let node = &tree.nodes[at];
-        let estimate = estimates[at].lower;
-        let by_dependence: ByDependence<Probability> = reported
-            .iter()
-            .map(|(&dependence, bounds)| {
-                let interval = Interval {
-                    lower: Probability::saturating(bounds[at].lower.min(estimate)),
-                    upper: Probability::saturating(bounds[at].upper.max(estimate)),
+            let grid = Grid::new(DEADLINE_MARGIN * after, SCENARIO_CELLS);
+            for scenario in &family {
+                let mut by = |readings: &[Reading]| -> Vec<(f64, f64)> {
+                    let curves = engine.scenario(&plan, scenario, body, grid, readings);
+                    let read = |(curves, &reading): (&super::fold::NodeCurves, &Reading)| {
+                        (grid.value(&curves.success, reading, after), curves.success.total)
+                    };
+                    curves.iter().zip(readings).map(read).collect()
                 };
-                (dependence, interval)
+                shared.estimates.add(place, &by(ESTIMATE));
+                if bracketed {
+                    shared.brackets.add(place, &by(BRACKET));
+                }
+            }
+        }
+        let end = |reading| {
+            let slowest = horizon_bound(&grouped, root, leaves, reading, 0.5 * (1.0 - level));
+            (SCENARIO_MARGIN * slowest).max(estimate.horizon)
+        };
+        for scenario in &family {
+            let mut run = |readings: &[Reading], margin: Option<f64>| {
+                let grid = Grid::new(end(readings[0]), SCENARIO_CELLS);
+                let curves = engine.scenario(&plan, scenario, root, grid, readings);
+                conditionals(&curves, grid, readings, margin)
+            };
+            shared.conditional.extend(run(ESTIMATE, None));
+            if bracketed {
+                shared.bracket.push(run(BRACKET, (!smooth).then_some(1.0)));
+            }
+        }
+        Some(shared)
+    }
+}
+
+/// The fold under independence.
+struct Estimate {
+    on_time: Vec<Option<Bounds>>,
+    availability: Vec<Bounds>,
+    /// Each node's quantile of the objective, in seconds.
+    node_latency: Vec<f64>,
+    /// One.
+    conditional: Vec<Conditional>,
+    horizon: f64,
+}
+
+/// The bracket of the buckets under independence: late, early.
+struct Bracket {
+    on_time: Vec<Option<Bounds>>,
+    conditional: Vec<Conditional>,
+}
+
+/// The members of the scenario family.
+struct Shared {
+    estimates: Timeliness,
+    brackets: Timeliness,
+    /// One for each member.
+    conditional: Vec<Conditional>,
+    /// Late and early for each member, where the policy asks for them.
+    bracket: Vec<Vec<Conditional>>,
+    shares_factor: bool,
+}
+
+/// How the body of a node with a deadline fares in the worst and the best member of the family.
+#[derive(Default)]
+struct Timeliness {
+    /// By node: the least and the greatest P(success by the deadline), and the least share of successes by it.
+    by_node: FxHashMap<usize, (Bounds, f64)>,
+}
+
+impl Timeliness {
+    /// `by` holds for each reading P(success by the deadline) and P(success).
+    fn add(&mut self, node: usize, by: &[(f64, f64)]) {
+        let (Some(&(late, total)), Some(&(early, _))) = (by.first(), by.last()) else { return };
+        let share = if total > 0.0 { (late / total).min(1.0) } else { 0.0 };
+        let known = self.by_node.entry(node).or_insert((Bounds { lower: late, upper: early }, share));
+        known.0.lower = known.0.lower.min(late);
+        known.0.upper = known.0.upper.max(early);
+        known.1 = known.1.min(share);
+    }
+}
+
+/// Bounds of availability under one assumption.
+struct Case<'a> {
+    tree: &'a Tree,
+    leaves: &'a [Leaf],
+    readings: &'a [Reading],
+    dependence: Dependence,
+}
+
+impl Case<'_> {
+    fn availability(
+        &self,
+        leaves: &[Bounds],
+        independent: &[Option<Bounds>],
+        scenarios: Option<&Timeliness>,
+    ) -> Vec<Bounds> {
+        let plain = |at: usize| independent[at].unwrap_or(Bounds::VACUOUS);
+        let binds = binds(self.tree, self.dependence);
+        // Only where deadlines meet an assumption that binds are times split.
+        let share =
+            if self.tree.has_deadline && binds { slowness(self.tree, self.leaves) } else { Vec::new() };
+        let on_time = |at: usize, below: &[Bounds]| match self.dependence {
+            Dependence::Independent => plain(at),
+            Dependence::SharedFate | Dependence::PaperEq1 => {
+                let Some((bounds, share)) = scenarios.and_then(|all| all.by_node.get(&at)) else {
+                    return plain(at);
+                };
+                let body = below[self.tree.nodes[at].operands[0]].lower;
+                let independent = plain(at);
+                Bounds {
+                    lower: independent.lower.min(bounds.lower).min(body * share),
+                    upper: independent.upper.max(bounds.upper),
+                }
+            }
+            Dependence::Unknown | Dependence::UnknownAll if !binds => plain(at),
+            Dependence::Unknown | Dependence::UnknownAll => {
+                let node = &self.tree.nodes[at];
+                let after = deadline(&node.kind).unwrap_or(f64::INFINITY);
+                let by = |component: usize, t: f64| {
+                    let by =
+                        |reading: &Reading| self.leaves[component].success_by(*reading, Condition::None, t);
+                    let lower = self.readings.first().map_or(0.0, by);
+                    Bounds { lower, upper: self.readings.last().map_or(1.0, by).max(lower) }
+                };
+                availability::by_time(self.tree, node.operands[0], after, &by, &share, self.dependence)
+            }
+        };
+        availability::fold(self.tree, leaves, on_time, self.dependence)
+    }
+}
+
+/// Whether nothing in the tree has a time, so that there is no latency to compose.
+fn timeless(tree: &Tree, leaves: &[Leaf]) -> bool {
+    tree.nodes.iter().all(|node| match node.kind {
+        Kind::Leaf(component) => leaves[component].timeless,
+        Kind::Timeout(_) | Kind::Retry { per_try: Some(_), .. } | Kind::Optional(_) => false,
+        Kind::Repeat(ref counts) => counts.iter().all(|&(count, p)| count > 0 || p <= 0.0),
+        _ => true,
+    })
+}
+
+/// Whether an assumption about dependence acts anywhere in the tree: otherwise it is independence.
+fn binds(tree: &Tree, dependence: Dependence) -> bool {
+    tree.nodes.iter().enumerate().any(|(at, node)| match dependence {
+        Dependence::Independent => false,
+        Dependence::UnknownAll => {
+            !matches!(node.kind, Kind::Cond(_)) && node.operands.len() > 1
+                || scenario::repeats(&node.kind, true)
+        }
+        Dependence::SharedFate | Dependence::Unknown | Dependence::PaperEq1 => {
+            !scenario::joining_classes(tree, at).is_empty()
+        }
+    })
+}
+
+/// How slow each node is, for the split of a Series' time.
+fn slowness(tree: &Tree, leaves: &[Leaf]) -> Vec<f64> {
+    (0..tree.nodes.len()).map(|at| horizon_bound(tree, at, leaves, Reading::Exact, 1e-3)).collect()
+}
+
+/// The latency of the journey, three ways and under each assumption.
+struct Latency {
+    estimate: Conditional,
+    pessimistic: LatencySide,
+    optimistic: LatencySide,
+    by_dependence: Vec<(Dependence, LatencySide, LatencySide)>,
+}
+
+impl Latency {
+    fn new(
+        tree: &Tree,
+        estimate: &Estimate,
+        bracket: &Bracket,
+        shared: Option<&Shared>,
+        policy: Dependence,
+    ) -> Self {
+        let own = &estimate.conditional[0];
+        let scenarios = |side: usize| -> Vec<Conditional> {
+            shared.iter().flat_map(|shared| &shared.bracket).map(|both| both[side].clone()).collect()
+        };
+        let unbounded = |dependence| {
+            matches!(dependence, Dependence::Unknown | Dependence::UnknownAll) && binds(tree, dependence)
+        };
+        let mut late: Vec<Conditional> = bracket.conditional.first().cloned().into_iter().collect();
+        let mut early: Vec<Conditional> = bracket.conditional.get(1).cloned().into_iter().collect();
+        if matches!(policy, Dependence::SharedFate | Dependence::PaperEq1) {
+            late.extend(scenarios(0));
+            early.extend(scenarios(1));
+        }
+        let late_is_empty = late.is_empty();
+        let (pessimistic, optimistic) = if unbounded(policy) || late.is_empty() {
+            (LatencySide::Never, LatencySide::AtOnce)
+        } else {
+            (LatencySide::Worst(late), LatencySide::Best(early))
+        };
+        let by_dependence = Dependence::REPORTED
+            .into_iter()
+            .map(|dependence| {
+                if unbounded(dependence) || late_is_empty && dependence != Dependence::Independent {
+                    return (dependence, LatencySide::AtOnce, LatencySide::Never);
+                }
+                let mut all = vec![own.clone()];
+                if dependence == Dependence::SharedFate {
+                    all.extend(shared.iter().flat_map(|shared| shared.conditional.iter().cloned()));
+                }
+                (dependence, LatencySide::Best(all.clone()), LatencySide::Worst(all))
             })
             .collect();
-        NodeResult {
-            label: match node.kind {
-                Kind::Leaf(component) => journey.components[component].name.clone(),
-                _ => String::new(),
-            },
-            keyword: "",
-            formula: "",
-            availability: bounded_probability(estimate, policy[at].lower, policy[at].upper),
-            by_dependence,
-            latency_estimate: Seconds::INFINITY,
-            children: node
-                .operands
-                .iter()
-                .map(|&operand| self.node_result(tree, operand, journey, estimates, policy, reported))
-                .collect(),
-        }
+        Self { estimate: own.clone(), pessimistic, optimistic, by_dependence }
     }
+
+    fn quantile(&self, level: Quantile) -> LatencyQuantile {
+        let q = level.get();
+        let estimate = self.estimate.quantile(q);
+        let by_dependence: ByDependence<Seconds> = self
+            .by_dependence
+            .iter()
+            .map(|(dependence, lower, upper)| {
+                let lower = seconds(lower.quantile(q).min(estimate));
+                (*dependence, Interval { lower, upper: seconds(upper.quantile(q).max(estimate)) })
+            })
+            .collect();
+        let value = bounded_seconds(estimate, self.pessimistic.quantile(q), self.optimistic.quantile(q));
+        LatencyQuantile { quantile: level, value, by_dependence }
+    }
+}
+
+fn conditionals(
+    curves: &Readings,
+    grid: Grid,
+    readings: &[Reading],
+    margin: Option<f64>,
+) -> Vec<Conditional> {
+    curves
+        .iter()
+        .zip(readings)
+        .map(|(curves, &reading)| Conditional::new(&curves.success, grid, reading, margin))
+        .collect()
+}
+
+/// For each node, how many cells rounding onto the grid may have moved its time.
+fn margins(tree: &Tree) -> Vec<f64> {
+    let mut terms: Vec<f64> = Vec::with_capacity(tree.nodes.len());
+    for node in &tree.nodes {
+        let below = || node.operands.iter().map(|&operand| terms[operand]);
+        terms.push(match &node.kind {
+            Kind::Leaf(_) => 1.0,
+            Kind::Series | Kind::Fallback | Kind::Timeout(_) => below().sum(),
+            Kind::Parallel | Kind::Race | Kind::KofN(_) | Kind::Cond(_) | Kind::Optional(_) => {
+                below().fold(0.0, f64::max)
+            }
+            Kind::Hedge(_) => below().fold(0.0, f64::max) + 1.0,
+            Kind::Retry { attempts, .. } => f64::from(*attempts) * (below().sum::<f64>() + 1.0),
+            Kind::Repeat(counts) => {
+                let most = counts.iter().map(|&(count, _)| count).max().unwrap_or(0);
+                f64::from(most) * below().sum::<f64>()
+            }
+        });
+    }
+    terms.iter().map(|&n| 1.0 + if n > 1.0 { ROUNDING * n.sqrt() } else { 0.0 }).collect()
+}
+
+fn highest(levels: &[Quantile]) -> f64 {
+    levels.iter().map(|level| level.get()).fold(LEAST_LEVEL, f64::max)
 }
 
 /// The journey's quantiles and those asked for, rising and unique.
@@ -271,45 +512,39 @@ fn levels(journey: &Journey, quantiles: &[Quantile]) -> Vec<Quantile> {
     levels
 }
 
-/// A time that the finite part of the journey's law hardly ever exceeds: the quantiles of the leaves, added up along
-/// the tree as the operators would at worst.
-fn horizon_bound(tree: &Tree, leaves: &[Leaf], level: f64) -> f64 {
-    let tail = (1.0 - level) / 4.0 / tree.nodes.len() as f64;
-    let mut bound: Vec<f64> = Vec::with_capacity(tree.nodes.len());
-    for node in &tree.nodes {
-        let below = || node.operands.iter().map(|&operand| bound[operand]);
-        let next = match &node.kind {
-            Kind::Leaf(component) => {
-                let law = leaves[*component].law(Outcome::Success, Reading::Exact);
-                let time = law.quantile((1.0 - tail) * law.finite_mass());
-                let failure = leaves[*component].law(Outcome::Failure, Reading::Exact);
-                let failed = if node.failure_time_matters { failure.last_time() } else { 0.0 };
-                if time.is_finite() { time.max(failed) } else { failed }
-            }
-            Kind::Series | Kind::Fallback => below().sum(),
-            Kind::Parallel | Kind::Race | Kind::KofN(_) | Kind::Cond(_) => below().fold(0.0, f64::max),
-            Kind::Timeout(after) => match node.operands.get(1) {
-                Some(&fallback) => after + bound[fallback],
-                None => bound[node.operands[0]].min(*after),
-            },
-            Kind::Retry { attempts, per_try, backoff, .. } => {
-                let n = f64::from(*attempts);
-                let try_time = per_try.map_or(bound[node.operands[0]], |t| t.min(bound[node.operands[0]]));
-                let waits: f64 = backoff
-                    .map_or(0.0, |backoff| (1..*attempts).map(|k| backoff.after_attempt(k).get()).sum());
-                n * try_time.max(per_try.unwrap_or(0.0)) + waits
-            }
-            Kind::Hedge(delay) => below().fold(0.0, f64::max) + delay,
-            Kind::Optional(timeout) => *timeout,
-            Kind::Repeat(counts) => {
-                let most = counts.iter().map(|&(count, _)| count).max().unwrap_or(0);
-                f64::from(most) * bound[node.operands[0]]
-            }
-        };
-        bound.push(next.min(MAX_HORIZON));
+fn node_result(
+    tree: &Tree,
+    at: usize,
+    journey: &Journey,
+    estimate: &Estimate,
+    policy: &[Bounds],
+    reported: &[(Dependence, Vec<Bounds>)],
+) -> NodeResult {
+    let node = &tree.nodes[at];
+    let own = estimate.availability[at].lower;
+    let by_dependence: ByDependence<Probability> = reported
+        .iter()
+        .map(|(dependence, bounds)| {
+            let interval = Interval {
+                lower: Probability::saturating(bounds[at].lower.min(own)),
+                upper: Probability::saturating(bounds[at].upper.max(own)),
+            };
+            (*dependence, interval)
+        })
+        .collect();
+    let (label, keyword, formula) = explanation::named(&node.kind, node.operands.len(), journey);
+    let availability: Bounded<Probability> = bounded_probability(own, policy[at].lower, policy[at].upper);
+    NodeResult {
+        label,
+        keyword,
+        formula,
+        availability,
+        by_dependence,
+        latency_estimate: seconds(estimate.node_latency[at]),
+        children: node
+            .operands
+            .iter()
+            .map(|&operand| node_result(tree, operand, journey, estimate, policy, reported))
+            .collect(),
     }
-    bound.last().copied().filter(|&bound| bound > 0.0).unwrap_or(1.0)
 }
-
-/// Far beyond any latency, in seconds: keeps sums of legal deadlines finite.
-const MAX_HORIZON: f64 = 1e12;

@@ -63,6 +63,12 @@ impl Curve {
         self.total += weight * other.total;
     }
 
+    /// Multiplies by `weight`.
+    pub(crate) fn scale(&mut self, weight: f64) {
+        self.within.iter_mut().chain(self.later.iter_mut().flatten()).for_each(|value| *value *= weight);
+        self.total *= weight;
+    }
+
     /// The same, `delay` (in cells) later.
     pub(crate) fn delayed(&self, delay: f64) -> Self {
         Self {

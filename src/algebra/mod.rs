@@ -8,7 +8,11 @@ pub mod verdict;
 
 mod availability;
 mod curve;
+mod engine;
+mod explanation;
 mod fold;
 mod leaf;
 mod readout;
+mod scenario;
+mod sensitivity;
 mod tree;

@@ -1,27 +1,208 @@
 //! Reading numbers off curves: quantiles given success, and the curves that readers see.
 
 use super::composition::{Bounded, Composition, LatencyQuantile, Side, SuccessCurve};
-use super::curve::Curve;
+use super::curve::{Curve, Reading};
 use super::fold::Grid;
 use crate::unit::{Probability, Quantile, Seconds};
 
 /// How far rounding noise may hold a curve below the level it should reach.
 const NOISE: f64 = 1e-9;
 
-/// The smallest t with `S(t) ≥ q·A` of an estimate; infinite where the grid does not reach it. The cell means stand at
-/// the cells' middles and are linear between them.
-pub(crate) fn quantile(curve: &Curve, availability: f64, q: f64, grid: Grid) -> f64 {
-    let level = q * availability;
-    if availability <= 0.0 {
-        return f64::INFINITY;
+/// The distribution function of the time given success, of one reading, on a grid.
+///
+/// An exact reading is `S/A` and linear between the cells' middles. A late reading is `S̲/(S̲+D̄)`, so that its
+/// q-quantile is the smallest t with `D̄(t) ≤ (1−q)(S̲(t)+D̄(t))`; it holds from the end of a cell on, and an early one
+/// until its beginning. Both are moved outwards by a `margin` for what rounding onto the grid may have done.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Conditional {
+    grid: Grid,
+    values: Vec<f64>,
+    reading: Reading,
+    /// In cells; `None` where the curve is smooth, and read as an exact one.
+    margin: Option<f64>,
+}
+
+impl Conditional {
+    pub(crate) fn new(curve: &Curve, grid: Grid, reading: Reading, margin: Option<f64>) -> Self {
+        let mut greatest = 0.0_f64;
+        let values = curve
+            .within
+            .iter()
+            .enumerate()
+            .map(|(k, &s)| {
+                let ever = match reading {
+                    Reading::Exact => curve.total,
+                    Reading::Late | Reading::Early => s + curve.tail(k),
+                };
+                if s > 0.0 && ever > 0.0 {
+                    greatest = greatest.max((s / ever).min(1.0));
+                }
+                greatest
+            })
+            .collect();
+        Self { grid, values, reading, margin }
     }
-    let at = curve.within.partition_point(|&s| s < level - NOISE * availability);
-    let Some(&high) = curve.within.get(at) else { return f64::INFINITY };
-    let low = if at == 0 { 0.0 } else { curve.within[at - 1] };
-    let share = if high > low { ((level - low) / (high - low)).clamp(0.0, 1.0) } else { 1.0 };
-    #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
-    let cells = at as f64 - 0.5 + share;
-    (cells * grid.step).max(0.0)
+
+    /// No time is known: nothing ends within any finite time.
+    pub(crate) fn never() -> Self {
+        Self { grid: Grid::new(1.0, 2), values: vec![0.0; 2], reading: Reading::Exact, margin: None }
+    }
+
+    /// P(within `t` | success); beyond the grid the last value, or 1 in the early reading.
+    pub(crate) fn at(&self, t: f64) -> f64 {
+        let cells = t / self.grid.step;
+        let value = |index: f64| -> f64 {
+            if index < 0.0 {
+                return 0.0;
+            }
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+            let index = index as usize;
+            match self.values.get(index) {
+                Some(&value) => value,
+                None if self.reading == Reading::Early => 1.0,
+                None => self.values.last().copied().unwrap_or(0.0),
+            }
+        };
+        match (self.reading, self.margin) {
+            (Reading::Late, Some(margin)) => value((cells - margin + 1e-6).floor() - 1.0),
+            (Reading::Early, Some(margin)) => value((cells + margin - 1e-6).floor() + 1.0),
+            _ => {
+                let middle = cells - 0.5;
+                let share = middle - middle.floor();
+                value(middle.floor()) * (1.0 - share) + value(middle.floor() + 1.0) * share
+            }
+        }
+    }
+
+    /// The smallest time at which [`Self::at`] reaches `q`; infinite where the grid does not.
+    pub(crate) fn quantile(&self, q: f64) -> f64 {
+        let at = self.values.partition_point(|&value| value < q - NOISE);
+        let Some(&high) = self.values.get(at) else {
+            return f64::INFINITY;
+        };
+        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+        let index = at as f64;
+        let cells = match (self.reading, self.margin) {
+            (Reading::Late, Some(margin)) => index + 1.0 + margin,
+            (Reading::Early, Some(margin)) => index - 1.0 - margin,
+            _ => {
+                let low = if at == 0 { 0.0 } else { self.values[at - 1] };
+                let share = if high > low { ((q - low) / (high - low)).clamp(0.0, 1.0) } else { 1.0 };
+                index - 0.5 + share
+            }
+        };
+        (cells * self.grid.step).max(0.0)
+    }
+
+    /// Where the grid ends, in seconds.
+    pub(crate) fn end(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+        let cells = self.grid.cells as f64;
+        cells * self.grid.step
+    }
+}
+
+/// The latency of a journey in one of its three sides: the worst, or the best, of several readings.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum LatencySide {
+    /// The greatest time of all.
+    Worst(Vec<Conditional>),
+    /// The least time of all.
+    Best(Vec<Conditional>),
+    /// Nothing finite can be said (from above).
+    Never,
+    /// Nothing can be said (from below).
+    AtOnce,
+}
+
+impl LatencySide {
+    pub(crate) fn at(&self, t: f64) -> f64 {
+        match self {
+            Self::Worst(all) => all.iter().map(|one| one.at(t)).fold(1.0, f64::min),
+            Self::Best(all) => all.iter().map(|one| one.at(t)).fold(0.0, f64::max),
+            Self::Never => 0.0,
+            Self::AtOnce => 1.0,
+        }
+    }
+
+    pub(crate) fn quantile(&self, q: f64) -> f64 {
+        match self {
+            Self::Worst(all) => all.iter().map(|one| one.quantile(q)).fold(0.0, f64::max),
+            Self::Best(all) => all.iter().map(|one| one.quantile(q)).fold(f64::INFINITY, f64::min),
+            Self::Never => f64::INFINITY,
+            Self::AtOnce => 0.0,
+        }
+    }
+
+    pub(crate) fn end(&self) -> f64 {
+        match self {
+            Self::Worst(all) | Self::Best(all) => all.iter().map(Conditional::end).fold(0.0, f64::max),
+            Self::Never | Self::AtOnce => 0.0,
+        }
+    }
+}
+
+/// Points of a reader's curve up to the end of the estimate's grid, and from there to the end of all grids.
+const POINTS: usize = 160;
+const POINTS_BEYOND: usize = 64;
+
+/// The curves that readers see, on common times, so that they are in order at every time between: at the times in
+/// `exactly` (finite, ≥ 0) they hold the exact values; elsewhere the pessimistic one holds the value of the time before
+/// and the optimistic one that of the time after.
+pub(crate) fn curves(
+    estimate: &Conditional,
+    pessimistic: &LatencySide,
+    optimistic: &LatencySide,
+    availability: &Bounded<Probability>,
+    exactly: &[f64],
+) -> Bounded<SuccessCurve> {
+    let (near, far) = (estimate.end(), pessimistic.end().max(optimistic.end()));
+    let mut times: Vec<(f64, bool)> = Vec::with_capacity(POINTS + POINTS_BEYOND + 3 * exactly.len() + 2);
+    let mut spread = |from: f64, to: f64, points: usize| {
+        for point in 0..=points {
+            #[expect(clippy::cast_precision_loss, reason = "small")]
+            times.push((from + (to - from) * point as f64 / points as f64, false));
+        }
+    };
+    spread(0.0, near, POINTS);
+    if far > near {
+        spread(near, far, POINTS_BEYOND);
+    }
+    for &t in exactly.iter().filter(|t| t.is_finite()) {
+        times.extend([(t.next_down().max(0.0), false), (t, true), (t.next_up(), false)]);
+    }
+    times.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(&a.1)));
+    times.dedup_by(|a, b| a.0 == b.0);
+    let middle: Vec<f64> = times.iter().map(|&(t, _)| estimate.at(t)).collect();
+    let worst: Vec<f64> = times.iter().zip(&middle).map(|(&(t, _), &m)| pessimistic.at(t).min(m)).collect();
+    let best: Vec<f64> = times.iter().zip(&middle).map(|(&(t, _), &m)| optimistic.at(t).max(m)).collect();
+    let curve = |ever: Probability, value: &dyn Fn(usize) -> f64| {
+        let mut greatest = 0.0_f64;
+        let within = (0..times.len())
+            .map(|at| {
+                greatest = greatest.max(value(at) * ever.get());
+                greatest
+            })
+            .collect();
+        SuccessCurve { times: times.iter().map(|&(t, _)| t).collect(), within, ever }
+    };
+    let last = times.len() - 1;
+    Bounded {
+        estimate: curve(availability.estimate, &|at| middle[at]),
+        pessimistic: curve(availability.pessimistic, &|at| {
+            if times[at].1 { worst[at] } else { at.checked_sub(1).map_or(0.0, |before| worst[before]) }
+        }),
+        optimistic: curve(availability.optimistic, &|at| {
+            // Beyond the last time nothing is known from below but the limit.
+            if at == last {
+                1.0
+            } else if times[at].1 {
+                best[at]
+            } else {
+                best[at + 1]
+            }
+        }),
+    }
 }
 
 impl SuccessCurve {

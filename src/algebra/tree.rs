@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use crate::journey::Journey;
 use crate::journey::evidence::Evidence;
-use crate::journey::operator::{AttemptsFate, Backoff, Branch, BranchProbability, Operator};
+use crate::journey::operator::{AttemptsFate, Backoff, Branch, BranchProbability, Jitter, Operator};
 
 /// How far probabilities may miss their sum before they contradict each other.
 const SUM_TOLERANCE: f64 = 1e-6;
@@ -64,6 +64,9 @@ pub(crate) struct Node {
     pub(crate) failure_time_matters: bool,
     /// The first node of this one's subtree, which is `first..=self`.
     pub(crate) first: usize,
+    /// Which operator of the journey this is (its address), so that two trees of one journey can be compared; 0 for a
+    /// node that only groups.
+    pub(crate) origin: usize,
 }
 
 /// What was wrong with a parameter while the weights of a condition were resolved.
@@ -92,9 +95,23 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Flattens the tree; `journey` has passed [`Journey::check`].
+    /// Flattens the tree as it is written; `journey` has passed [`Journey::check`].
     pub(crate) fn new(journey: &Journey, evidence: &Evidence) -> Self {
-        let class_of = fate_classes(journey);
+        Self::build(journey, evidence, fate_classes(journey, |_| true), false)
+    }
+
+    /// Flattens the tree for the scenarios of latency: classes are made of the domains that `slows_together` names, and
+    /// operands of a Series, Parallel or Race that share one are grouped below a node of their own, so that what they
+    /// share is conditioned on there and nowhere else. (Not where the order of a Series' failures matters.)
+    pub(crate) fn grouped(
+        journey: &Journey,
+        evidence: &Evidence,
+        slows_together: impl Fn(usize) -> bool,
+    ) -> Self {
+        Self::build(journey, evidence, fate_classes(journey, slows_together), true)
+    }
+
+    fn build(journey: &Journey, evidence: &Evidence, class_of: Vec<usize>, regroup: bool) -> Self {
         let mut tree = Self {
             nodes: Vec::new(),
             class_of,
@@ -102,23 +119,7 @@ impl Tree {
             flaws: Vec::new(),
             has_deadline: false,
         };
-        tree.push(&journey.operator, evidence);
-        for at in (0..tree.nodes.len()).rev() {
-            let node = &tree.nodes[at];
-            let inherited = node.failure_time_matters;
-            let own: &[bool] = match node.kind {
-                Kind::Fallback => &[true],
-                Kind::Retry { .. } => &[true],
-                Kind::Optional(_) => &[true],
-                // Only the fallback's own failure is known later than the deadline.
-                Kind::Timeout(_) if inherited => &[true, true],
-                _ => &[],
-            };
-            for (place, operand) in node.operands.clone().into_iter().enumerate() {
-                let below = own.get(place).copied().unwrap_or(inherited);
-                tree.nodes[operand].failure_time_matters = below;
-            }
-        }
+        tree.push(&journey.operator, evidence, regroup, false);
         tree
     }
 
@@ -127,12 +128,72 @@ impl Tree {
         self.nodes.len() - 1
     }
 
-    fn push(&mut self, operator: &Operator, evidence: &Evidence) -> usize {
+    /// Whether a wait is random.
+    pub(crate) fn has_jitter(&self) -> bool {
+        let jitter = |node: &Node| matches!(&node.kind, Kind::Retry { backoff: Some(backoff), .. } if backoff.jitter == Jitter::Full);
+        self.nodes.iter().any(jitter)
+    }
+
+    fn push(&mut self, operator: &Operator, evidence: &Evidence, regroup: bool, wanted: bool) -> usize {
         let first = self.nodes.len();
-        let operands: Vec<usize> =
-            operator.children().into_iter().map(|child| self.push(child, evidence)).collect();
+        let children = operator.children();
+        let wanted_below = |place: usize| match operator {
+            Operator::Fallback { .. } => place == 0 || wanted,
+            Operator::Retry { .. } | Operator::Optional { .. } => true,
+            _ => wanted,
+        };
         let kind = self.kind(operator, evidence);
+        let commutes = match kind {
+            Kind::Series => !wanted,
+            Kind::Parallel | Kind::Race => true,
+            _ => false,
+        };
+        let operands = if regroup && commutes && children.len() > 2 {
+            self.push_grouped(&children, &kind, evidence, wanted)
+        } else {
+            let push = |(place, child)| self.push(child, evidence, regroup, wanted_below(place));
+            children.into_iter().enumerate().map(push).collect()
+        };
         self.has_deadline |= matches!(kind, Kind::Timeout(_) | Kind::Retry { per_try: Some(_), .. });
+        self.finish(kind, operands, wanted, first, std::ptr::from_ref(operator).addr())
+    }
+
+    fn push_grouped(
+        &mut self,
+        children: &[&Operator],
+        kind: &Kind,
+        evidence: &Evidence,
+        wanted: bool,
+    ) -> Vec<usize> {
+        let classes: Vec<Vec<usize>> = children.iter().map(|child| self.classes_below(child)).collect();
+        let (group, groups) = grouped(classes.iter().map(Vec::as_slice));
+        if groups == 1 || groups == children.len() {
+            return children.iter().map(|child| self.push(child, evidence, true, wanted)).collect();
+        }
+        let mut members = vec![Vec::new(); groups];
+        children.iter().zip(&group).for_each(|(child, &group)| members[group].push(*child));
+        members
+            .iter()
+            .map(|members| {
+                let first = self.nodes.len();
+                let operands: Vec<usize> =
+                    members.iter().map(|child| self.push(child, evidence, true, wanted)).collect();
+                match operands[..] {
+                    [only] => only,
+                    _ => self.finish(kind.clone(), operands, wanted, first, 0),
+                }
+            })
+            .collect()
+    }
+
+    fn finish(
+        &mut self,
+        kind: Kind,
+        operands: Vec<usize>,
+        failure_time_matters: bool,
+        first: usize,
+        origin: usize,
+    ) -> usize {
         let classes = match kind {
             Kind::Leaf(component) => {
                 self.occurrences[component] += 1;
@@ -148,9 +209,21 @@ impl Tree {
                 all
             }
         };
-        let (group, groups) = self.group(&operands);
-        self.nodes.push(Node { kind, operands, group, groups, classes, failure_time_matters: false, first });
+        let (group, groups) = grouped(operands.iter().map(|&operand| &self.nodes[operand].classes[..]));
+        self.nodes.push(Node { kind, operands, group, groups, classes, failure_time_matters, first, origin });
         self.nodes.len() - 1
+    }
+
+    fn classes_below(&self, operator: &Operator) -> Vec<usize> {
+        let mut classes = Vec::new();
+        let collected: Result<(), std::convert::Infallible> = operator.visit(&mut |operator| {
+            if let Operator::Component(id) = operator {
+                classes.push(self.class_of[id.0]);
+            }
+            Ok(())
+        });
+        debug_assert!(collected.is_ok());
+        classes
     }
 
     fn kind(&mut self, operator: &Operator, evidence: &Evidence) -> Kind {
@@ -176,27 +249,29 @@ impl Tree {
             }
         }
     }
-
-    /// Operands are in one group where they share a fate class, directly or through others.
-    fn group(&self, operands: &[usize]) -> (Vec<usize>, usize) {
-        let mut sets = DisjointSets::new(operands.len());
-        let mut holder: FxHashMap<usize, usize> = HashMap::default();
-        for (place, &operand) in operands.iter().enumerate() {
-            for &class in &self.nodes[operand].classes {
-                let first = *holder.entry(class).or_insert(place);
-                sets.join(first, place);
-            }
-        }
-        sets.numbered()
-    }
 }
 
-/// Domains that share a component merge; a component without a domain is a class of its own.
-fn fate_classes(journey: &Journey) -> Vec<usize> {
+/// Sets of classes are in one group where they share a class, directly or through others: for each its group's number,
+/// and how many groups there are.
+fn grouped<'a>(sets_of_classes: impl ExactSizeIterator<Item = &'a [usize]>) -> (Vec<usize>, usize) {
+    let mut sets = DisjointSets::new(sets_of_classes.len());
+    let mut holder: FxHashMap<usize, usize> = HashMap::default();
+    for (place, classes) in sets_of_classes.enumerate() {
+        for &class in classes {
+            let first = *holder.entry(class).or_insert(place);
+            sets.join(first, place);
+        }
+    }
+    sets.numbered()
+}
+
+/// Domains that share a component merge, as far as they `join`; a component without such a domain is a class of its
+/// own.
+fn fate_classes(journey: &Journey, join: impl Fn(usize) -> bool) -> Vec<usize> {
     let domains = journey.domains.len();
     let mut sets = DisjointSets::new(domains + journey.components.len());
     for (index, component) in journey.components.iter().enumerate() {
-        for domain in &component.domains {
+        for domain in component.domains.iter().filter(|domain| join(domain.0)) {
             sets.join(domain.0, domains + index);
         }
     }

@@ -31,7 +31,7 @@ pub fn cdf(x: f64) -> f64 {
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is checked")]
     let cell = at as usize;
-    if cell + 1 >= table.len() {
+    if cell >= table.len() - 1 {
         return 1.0;
     }
     #[expect(clippy::cast_precision_loss, reason = "4096 cells")]

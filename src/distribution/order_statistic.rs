@@ -83,6 +83,42 @@ pub fn at_least(success: impl ExactSizeIterator<Item = f64>, k: usize) -> f64 {
     }
 }
 
+/// For each trial P(exactly `j` of the others succeed), all independent: the derivative of "at least j+1 of all" by the
+/// trial's own probability. O(n²).
+#[must_use]
+pub fn exactly_among_others(success: &[f64], j: usize) -> Vec<f64> {
+    let n = success.len();
+    let mut all = vec![0.0; n + 1];
+    all[0] = 1.0;
+    for (trials, &p) in success.iter().enumerate() {
+        for count in (0..=trials).rev() {
+            all[count + 1] += all[count] * p;
+            all[count] *= 1.0 - p;
+        }
+    }
+    success
+        .iter()
+        .map(|&p| {
+            // Removing a trial is a division of polynomials, stable from the side on which the trial is rarer.
+            if j >= n {
+                0.0
+            } else if p < 0.5 {
+                let mut without = 0.0;
+                for &mass in &all[..=j] {
+                    without = (mass - p * without) / (1.0 - p);
+                }
+                without.clamp(0.0, 1.0)
+            } else {
+                let mut without = 0.0;
+                for &mass in all[j + 1..].iter().rev() {
+                    without = (mass - (1.0 - p) * without) / p;
+                }
+                without.clamp(0.0, 1.0)
+            }
+        })
+        .collect()
+}
+
 /// The greatest P(at least k succeed) over all joint laws with these margins (Rüger 1978), sharp:
 /// `min(1, min_{0≤m<k} Σ_{i≤n−m} a_(i)/(k−m))`. `rising` is sorted; `1 ≤ k ≤ n`.
 #[must_use]
@@ -124,6 +160,17 @@ mod tests {
             let mut count = Count::zero(k);
             p.iter().for_each(|&p| count.add_trial(p));
             assert!((count.at_least() - at_least(p.into_iter(), k)).abs() < 1e-12, "{k}");
+        }
+    }
+
+    #[test]
+    fn the_derivative_by_one_trial_is_what_the_others_leave_open() {
+        let p = [0.3, 0.9, 0.7, 1.0, 0.2, 0.0, 0.6];
+        for k in 1..=7 {
+            for (trial, derivative) in exactly_among_others(&p, k - 1).into_iter().enumerate() {
+                let with = |value: f64| at_least((0..7).map(|i| if i == trial { value } else { p[i] }), k);
+                assert!((derivative - (with(1.0) - with(0.0))).abs() < 1e-12, "{k} {trial}");
+            }
         }
     }
 

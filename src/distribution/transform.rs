@@ -64,8 +64,37 @@ impl Transform {
         debug_assert!(done.is_ok(), "forward transform: {done:?}");
     }
 
+    /// The spectrum of the masses themselves.
+    pub fn forward_masses(&mut self, masses: &[f64], spectrum: &mut Spectrum) {
+        for ((mass, &value), &tilt) in self.masses.iter_mut().zip(masses).zip(&self.tilt) {
+            *mass = value * tilt;
+        }
+        spectrum.resize(self.cells() / 2 + 1, Complex64::ZERO);
+        let done = self.forward.process_with_scratch(&mut self.masses, spectrum, &mut self.scratch);
+        debug_assert!(done.is_ok(), "forward transform: {done:?}");
+    }
+
+    /// The masses with this spectrum, which is overwritten.
+    pub fn inverse_masses(&mut self, spectrum: &mut Spectrum, masses: &mut [f64]) {
+        self.invert(spectrum);
+        for ((value, &mass), &untilt) in masses.iter_mut().zip(&self.masses).zip(&self.untilt) {
+            *value = mass * untilt;
+        }
+    }
+
     /// The running sum of the masses with this spectrum, which is overwritten.
     pub fn inverse(&mut self, spectrum: &mut Spectrum, cdf: &mut [f64]) {
+        self.invert(spectrum);
+        let (mut sum, mut greatest) = (0.0_f64, 0.0_f64);
+        for ((value, &mass), &untilt) in cdf.iter_mut().zip(&self.masses).zip(&self.untilt) {
+            sum += mass * untilt;
+            // Rounding noise must not make it fall.
+            greatest = greatest.max(sum);
+            *value = greatest;
+        }
+    }
+
+    fn invert(&mut self, spectrum: &mut Spectrum) {
         // The transform of real masses is real at both ends; products are so up to rounding.
         if let Some(first) = spectrum.first_mut() {
             first.im = 0.0;
@@ -75,13 +104,6 @@ impl Transform {
         }
         let done = self.inverse.process_with_scratch(spectrum, &mut self.masses, &mut self.scratch);
         debug_assert!(done.is_ok(), "inverse transform: {done:?}");
-        let (mut sum, mut greatest) = (0.0_f64, 0.0_f64);
-        for ((value, &mass), &untilt) in cdf.iter_mut().zip(&self.masses).zip(&self.untilt) {
-            sum += mass * untilt;
-            // Rounding noise must not make it fall.
-            greatest = greatest.max(sum);
-            *value = greatest;
-        }
     }
 
     /// The spectrum of a fixed delay of `delay` cells (a fraction is split onto both neighbours); 0 where it lies beyond

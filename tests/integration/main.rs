@@ -4,6 +4,7 @@
 
 mod evidence_http;
 mod explain;
+mod brute_force;
 mod generated_code;
 mod http_client;
 mod journey_builder;
