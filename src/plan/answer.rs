@@ -1,29 +1,46 @@
 //! What came back for the queries of a plan, at one time or on a grid.
 
-use crate::series::{Labels, STALE_NAN_BITS, Series, StepGrid};
+use std::collections::HashMap;
+
+use super::buckets::parse_le;
+use super::selector::LE;
+use crate::series::{STALE_NAN_BITS, Series, StepGrid};
 use crate::unit::Timestamp;
 
 /// Stands for "no sample" in a table; no upstream can send it, since JSON has no stale markers.
 const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
 
-/// The series of an answer as columns over a grid.
+/// The series of an answer as columns over a grid. Of their labels only what the plan reads is kept, since a round of
+/// evidence may hold hundreds of thousands of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
     grid: StepGrid,
-    labels: Vec<Labels>,
-    /// `labels.len() × grid.points()`, one series after the other.
+    /// Series by the value of the label that tells the members of a batch apart, with their edge.
+    members: HashMap<Box<str>, Vec<Member>>,
+    /// One run of `grid.points()` for each series.
     values: Vec<f64>,
+}
+
+/// One series of a batch's member.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Member {
+    /// The value of `le`, where it is a number.
+    pub edge: Option<f64>,
+    /// Which series of the table.
+    pub series: usize,
 }
 
 impl Table {
     /// Places each sample at the grid point of its time; samples off the grid are dropped (the upstream's client has
     /// refused them already). An instant query's samples belong to its time, whatever time they carry.
+    ///
+    /// `member_label` tells the members of a batch apart; without it all series belong to one member, the empty text.
     #[must_use]
-    pub fn new(series: Vec<Series>, grid: StepGrid) -> Self {
+    pub fn new(series: Vec<Series>, grid: StepGrid, member_label: Option<&str>) -> Self {
         let points = grid.points();
         let mut values = vec![ABSENT; points * series.len()];
-        let mut labels = Vec::with_capacity(series.len());
-        for (column, series) in values.chunks_exact_mut(points).zip(series) {
+        let mut members: HashMap<Box<str>, Vec<Member>> = HashMap::new();
+        for (at, (column, series)) in values.chunks_exact_mut(points).zip(series).enumerate() {
             if points == 1 {
                 column[0] = series.samples.last().map_or(ABSENT, |sample| sample.value);
             } else {
@@ -33,15 +50,34 @@ impl Table {
                     }
                 }
             }
-            labels.push(series.labels);
+            let key = member_label.map_or("", |label| series.labels.get(label));
+            let member = Member { edge: parse_le(series.labels.get(LE)), series: at };
+            match members.get_mut(key) {
+                Some(all) => all.push(member),
+                None => {
+                    members.insert(key.into(), vec![member]);
+                }
+            }
         }
-        Self { grid, labels, values }
+        Self { grid, members, values }
     }
 
-    /// The labels of the series.
+    /// The series of one member, in the upstream's order.
     #[must_use]
-    pub fn labels(&self) -> &[Labels] {
-        &self.labels
+    pub fn member(&self, key: &str) -> &[Member] {
+        self.members.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many series there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len() / self.grid.points()
+    }
+
+    /// Whether nothing matched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
     }
 
     /// The grid that was asked for.
@@ -87,7 +123,7 @@ pub enum Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::Sample;
+    use crate::series::{Labels, Sample};
     use crate::unit::Window;
 
     #[test]
@@ -97,7 +133,7 @@ mod tests {
         let samples =
             vec![Sample { time: at(15_000), value: 1.0 }, Sample { time: at(45_000), value: f64::NAN }];
         let series = Series { labels: Labels::named("a"), samples };
-        let table = Table::new(vec![Series::default(), series], grid);
+        let table = Table::new(vec![Series::default(), series], grid, None);
         assert_eq!(table.value(1, at(15_000)), Some(1.0));
         assert!(table.value(1, at(45_000)).unwrap().is_nan());
         for (series, time) in

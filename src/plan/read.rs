@@ -1,16 +1,15 @@
 //! From answers to evidence: what is missing or bad becomes the pessimistic reading, with its reason.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::{Outcome, Table};
-use super::buckets::{BucketFault, Buckets, ORDER_TOLERANCE, parse_le};
+use super::buckets::{BucketFault, Buckets, ORDER_TOLERANCE};
 use super::evidence::{
     BucketQuery, DeclaredQueries, EvidencePlan, JourneyPlan, ParameterSource, QueryId, QueryKind,
     SideQueries, Source,
 };
-use super::selector::LE;
 use crate::distribution::histogram::ClassicHistogram;
 use crate::journey::component::{ComponentId, LatencyUnit};
 use crate::journey::evidence::{ComponentEvidence, Counts, Evidence, Measurement, Reason};
@@ -54,12 +53,10 @@ pub enum Reading {
     Unusable,
 }
 
-/// The outcomes of a plan's queries with an index over their series; made once for all times of a grid.
+/// The outcomes of a plan's queries.
 pub struct Answers<'a> {
     plan: &'a EvidencePlan,
     outcomes: &'a [Outcome],
-    /// For each query: series by the value of its member label, with the edge where there is an `le`.
-    index: Vec<HashMap<&'a str, Vec<(Option<f64>, usize)>>>,
 }
 
 /// Why a query gives nothing.
@@ -73,18 +70,8 @@ enum Fault {
 impl<'a> Answers<'a> {
     /// `outcomes` are those of [`EvidencePlan::queries`], in their order; missing ones were not asked for.
     #[must_use]
-    pub fn new(plan: &'a EvidencePlan, outcomes: &'a [Outcome]) -> Self {
-        let index = plan.queries().iter().zip(outcomes).map(|(query, outcome)| {
-            let mut index: HashMap<&str, Vec<_>> = HashMap::new();
-            if let Outcome::Answered(table) = outcome {
-                for (at, labels) in table.labels().iter().enumerate() {
-                    let key = query.member_label.as_ref().map_or("", |label| labels.get(label));
-                    index.entry(key).or_default().push((parse_le(labels.get(LE)), at));
-                }
-            }
-            index
-        });
-        Self { plan, outcomes, index: index.collect() }
+    pub const fn new(plan: &'a EvidencePlan, outcomes: &'a [Outcome]) -> Self {
+        Self { plan, outcomes }
     }
 
     /// The readings at `at`, one for each journey of the plan. `now` is the clock, `None` when the past is evaluated.
@@ -103,10 +90,6 @@ impl<'a> Answers<'a> {
             Some(Outcome::Incomplete | Outcome::Failed) => Err(Fault::Partial),
             Some(Outcome::NotAsked) | None => Ok(None),
         }
-    }
-
-    fn members(&self, query: QueryId, key: &str) -> &[(Option<f64>, usize)] {
-        self.index.get(query).and_then(|index| index.get(key)).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -308,8 +291,8 @@ impl Reader<'_> {
             kind => self.time(kind),
         };
         let Some(time) = time else { return Ok(None) };
-        let members = self.answers.members(query, key).iter();
-        Ok(Some(members.filter_map(|&(edge, at)| Some((edge, table.value(at, time)?))).collect()))
+        let members = table.member(key).iter();
+        Ok(Some(members.filter_map(|m| Some((m.edge, table.value(m.series, time)?))).collect()))
     }
 
     fn buckets(&self, query: QueryId, key: &str) -> Result<Buckets, Base> {
@@ -610,10 +593,8 @@ pub(super) mod tests {
                             labels: labels.into_iter().collect::<Labels>(),
                             samples: vec![Sample { time, value }],
                         });
-                        Outcome::Answered(Table::new(
-                            series.collect(),
-                            StepGrid::instant(time, plan.side_interval()),
-                        ))
+                        let grid = StepGrid::instant(time, plan.side_interval());
+                        Outcome::Answered(Table::new(series.collect(), grid, query.member_label.as_deref()))
                     }
                 }
             })

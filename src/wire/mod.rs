@@ -2,3 +2,4 @@
 
 pub mod prometheus_json;
 pub mod remote_read;
+pub mod xor_chunk;
