@@ -5,14 +5,22 @@
 //! [`EvaluationSettings::retention`], so that rules are answered without asking the upstream again: where the reader
 //! is also the upstream, an evidence query would wait for a slot that the waiting rule itself holds.
 
+mod backfill;
 pub mod counters;
 pub mod engine;
+mod evaluate;
+pub mod fetch;
+mod history;
 pub mod model;
+mod pass;
+mod samples;
+mod select;
 pub mod selection;
 pub mod settings;
 
 pub use counters::Counters;
 pub use engine::Engine;
+pub use fetch::fetch_evidence;
 pub use model::Model;
 pub use selection::{SelectError, Selected, Unanswered};
 pub use settings::EvaluationSettings;

@@ -15,7 +15,7 @@ pub enum SelectError {
         age: Option<Seconds>,
     },
     /// A point was not evaluated, and the upstream is not to blame: the pass before overran, or the process slept (422).
-    #[error("the evaluation at {} was skipped: the one before took longer than its interval", time.seconds())]
+    #[error("the evaluation at {} did not take place: the one before overran its interval, or the process slept", time.seconds())]
     Skipped {
         /// The grid point.
         time: Timestamp,

@@ -1,6 +1,7 @@
 //! What came back for the queries of a plan, at one time or on a grid.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::buckets::parse_le;
 use super::selector::LE;
@@ -108,8 +109,8 @@ fn point(grid: &StepGrid, time: Timestamp) -> Option<usize> {
 /// How a query of a plan ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// Completely answered.
-    Answered(Table),
+    /// Completely answered. Shared, since answers of side queries serve several evaluations.
+    Answered(Arc<Table>),
     /// Answered with warnings: a part may be missing, so nothing of it is used.
     Incomplete,
     /// Not answered: unreachable, late, refused.

@@ -594,7 +594,11 @@ pub(super) mod tests {
                             samples: vec![Sample { time, value }],
                         });
                         let grid = StepGrid::instant(time, plan.side_interval());
-                        Outcome::Answered(Table::new(series.collect(), grid, query.member_label.as_deref()))
+                        Outcome::Answered(Arc::new(Table::new(
+                            series.collect(),
+                            grid,
+                            query.member_label.as_deref(),
+                        )))
                     }
                 }
             })

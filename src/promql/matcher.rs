@@ -118,7 +118,13 @@ impl MatcherSet {
     /// Whether every matcher matches `labels`.
     #[must_use]
     pub fn matches(&self, labels: &Labels) -> bool {
-        self.each().all(|(matcher, regex)| is_match(matcher, regex, labels.get(&matcher.name)))
+        self.matches_by(|name| labels.get(name))
+    }
+
+    /// Whether every matcher matches the labels that `label` looks up by name; an absent one is the empty text.
+    #[must_use]
+    pub fn matches_by<'a>(&self, label: impl Fn(&str) -> &'a str) -> bool {
+        self.each().all(|(matcher, regex)| is_match(matcher, regex, label(&matcher.name)))
     }
 
     /// Whether a series of this name could match.

@@ -1,0 +1,287 @@
+//! Evaluating the past: spans of the grid by range queries, for the back-fill and for selections beyond what is kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
+use moka::future::Cache;
+use tokio::sync::Semaphore;
+
+use super::counters::add;
+use super::engine::{Engine, Kept};
+use super::evaluate::{self, Work};
+use super::fetch;
+use super::model::ModelledJourney;
+use super::pass::blocking;
+use super::samples::{JourneySamples, Point, PointState};
+use super::selection::SelectError;
+use crate::algebra::compose::Composer;
+use crate::plan::EvidencePlan;
+use crate::plan::read::Answers;
+use crate::series::StepGrid;
+use crate::synthetic::evaluation::Evaluation;
+use crate::synthetic::render;
+use crate::unit::{Timestamp, Window};
+use crate::upstream::UpstreamError;
+
+/// Points of one cached block: five minutes of the default interval, which is what an instant query looks back.
+const BLOCK_POINTS: i64 = 20;
+
+/// The most points fetched by one request of the past.
+const MAX_SPAN_POINTS: i64 = 480;
+
+/// The most requests of the past at a time, per engine.
+const CONCURRENCY: usize = 4;
+
+/// How long a request of the past may take, whoever still waits for it.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The most bytes of cached blocks.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// What a kept series costs beside its samples, in bytes; measured, rounded up.
+const BYTES_PER_SERIES: usize = 250;
+
+/// Everything that changes what a block holds.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct BlockKey {
+    journey: String,
+    digest: String,
+    window: Option<Window>,
+    start: Timestamp,
+}
+
+/// Some points of the past of one journey.
+pub(super) type Block = Kept;
+
+type Flight = Shared<BoxFuture<'static, Result<Vec<(Timestamp, Block)>, SelectError>>>;
+
+/// The cache of the past and what is on its way into it.
+pub(super) struct History {
+    blocks: Cache<BlockKey, Block>,
+    flights: Mutex<HashMap<(BlockKey, Timestamp), Flight>>,
+    slots: Arc<Semaphore>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let weigh = |_: &BlockKey, block: &Block| {
+            let block = block.read().unwrap_or_else(PoisonError::into_inner);
+            let bytes = block.sample_bytes() + block.series_count() * BYTES_PER_SERIES;
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        };
+        Self {
+            blocks: Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).build(),
+            flights: Mutex::default(),
+            slots: Arc::new(Semaphore::new(CONCURRENCY)),
+        }
+    }
+}
+
+/// The points of some journeys on a grid.
+pub(super) struct Span {
+    /// One for each journey, in their order.
+    pub(super) journeys: Vec<Vec<Point>>,
+    /// Whether every query was answered completely, so that asking again would give the same.
+    pub(super) complete: bool,
+}
+
+/// How to evaluate a span.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SpanOptions {
+    /// Only this window; `None`: all.
+    pub(super) window: Option<Window>,
+    /// Sleep as long as the work took, so that it costs at most half a core.
+    pub(super) half_speed: bool,
+}
+
+impl Engine {
+    /// Evaluates journeys on a grid of at most [`fetch::MAX_POINTS`] points of the past.
+    pub(super) async fn span(
+        &self,
+        journeys: Vec<ModelledJourney>,
+        grid: StepGrid,
+        options: SpanOptions,
+        deadline: Instant,
+    ) -> Result<Span, UpstreamError> {
+        let max_lookback = self.settings.max_lookback;
+        let planned: Vec<_> = journeys
+            .iter()
+            .map(|known| {
+                let journey = Arc::clone(&known.journey);
+                let windows = match &options.window {
+                    Some(window) => {
+                        fetch::with_stand_ins(&journey, std::slice::from_ref(window), max_lookback)
+                    }
+                    None => journey.windows.clone(),
+                };
+                (journey, windows)
+            })
+            .collect();
+        let plan = EvidencePlan::with_windows(&planned, self.settings.interval);
+        let fetched = fetch::on_grid(&*self.upstream, &plan, grid, deadline).await;
+        add(&self.counting.queries, fetched.sent);
+        add(&self.counting.failed_queries, fetched.failed);
+        let complete = fetched.is_complete();
+        if let (true, Some(fault)) = (fetched.sent == fetched.failed, &fetched.fault) {
+            return Err(fault.clone());
+        }
+        let fault = fetched.fault.as_ref().map_or_else(
+            || format!("upstream {} gave no usable evidence", self.upstream.name()),
+            ToString::to_string,
+        );
+        let settings = self.read_settings();
+        let permit = Arc::clone(&self.side_work).acquire_owned().await;
+        let worked = blocking(move || {
+            let _permit = permit;
+            let mut composer = Composer::new();
+            let mut work = Work::default();
+            let mut previous: Vec<Option<Arc<Evaluation>>> = vec![None; journeys.len()];
+            let mut all: Vec<Vec<Point>> = vec![Vec::with_capacity(grid.points()); journeys.len()];
+            for time in grid.iter() {
+                let began = Instant::now();
+                let readings = Answers::new(&plan, &fetched.outcomes).read(time, None, &settings);
+                for (at, (known, mut reading)) in journeys.iter().zip(readings).enumerate() {
+                    if let Some(window) = &options.window {
+                        fetch::keep_windows(&mut reading, std::slice::from_ref(window));
+                    }
+                    let before = previous[at].as_deref();
+                    let evaluation =
+                        evaluate::evaluate(known, time, reading, before, &mut composer, &mut work)
+                            .map(Arc::new);
+                    all[at].push(match &evaluation {
+                        Some(evaluation) => {
+                            Point { time, state: PointState::Answered, samples: render::samples(evaluation) }
+                        }
+                        None => unanswered(known, time, before, &fault),
+                    });
+                    previous[at] = evaluation.or(previous[at].take());
+                }
+                if options.half_speed {
+                    std::thread::sleep(began.elapsed());
+                }
+            }
+            (all, work)
+        });
+        let (journeys, work) = worked.await;
+        add(&self.counting.compositions, work.composed);
+        add(&self.counting.reused_compositions, work.reused);
+        Ok(Span { journeys, complete })
+    }
+
+    /// The blocks that cover `[first, last]` (grid points) of one journey, from the cache or the upstream, in the order
+    /// of time. What is fetched is fetched to its end, even when nobody waits any more: otherwise an impatient client
+    /// starts the same work again and again and never sees it done.
+    pub(super) async fn past(
+        self: &Arc<Self>,
+        known: &ModelledJourney,
+        window: Option<Window>,
+        first: Timestamp,
+        last: Timestamp,
+        deadline: Instant,
+    ) -> Result<Vec<(Timestamp, Block)>, SelectError> {
+        let length = self.interval_millis().saturating_mul(BLOCK_POINTS);
+        let block_length = Window::from_millis(length.unsigned_abs()).unwrap_or(self.settings.interval);
+        let key = |start| BlockKey {
+            journey: known.journey.name.clone(),
+            digest: known.info.digest.clone(),
+            window,
+            start,
+        };
+        let mut blocks = Vec::new();
+        let mut missing: Vec<Timestamp> = Vec::new();
+        let mut start = first.floor_to(block_length);
+        while start <= last {
+            match self.history.blocks.get(&key(start)).await {
+                Some(block) => blocks.push((start, block)),
+                None => missing.push(start),
+            }
+            start = start.plus_millis(length);
+        }
+        let mut flights = Vec::new();
+        let most = usize::try_from(MAX_SPAN_POINTS / BLOCK_POINTS).unwrap_or(1);
+        for run in missing.chunk_by(|a, b| a.plus_millis(length) == *b).flat_map(|run| run.chunks(most)) {
+            let [first, ..] = run else { continue };
+            let end = run.last().unwrap_or(first).plus_millis(length - self.interval_millis());
+            flights.push(self.flight(known.clone(), key(*first), end));
+        }
+        for flight in flights {
+            let landed = tokio::time::timeout_at(deadline.into(), flight).await;
+            blocks.extend(landed.map_err(|_| SelectError::Deadline { time: first })??);
+        }
+        blocks.sort_by_key(|(start, _)| *start);
+        Ok(blocks)
+    }
+
+    /// Joins the request that is on its way, or starts one.
+    fn flight(self: &Arc<Self>, known: ModelledJourney, first: BlockKey, end: Timestamp) -> Flight {
+        let mut flights = self.history.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = (first.clone(), end);
+        if let Some(flight) = flights.get(&id) {
+            return flight.clone();
+        }
+        let engine = Arc::clone(self);
+        let done = id.clone();
+        let task = tokio::spawn(async move {
+            let result = engine.fetch_blocks(known, first, end).await;
+            engine.history.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&done);
+            result
+        });
+        let start = id.0.start;
+        let flight = async move { task.await.unwrap_or(Err(SelectError::Deadline { time: start })) };
+        let flight = flight.boxed().shared();
+        flights.insert(id, flight.clone());
+        flight
+    }
+
+    async fn fetch_blocks(
+        &self,
+        known: ModelledJourney,
+        first: BlockKey,
+        end: Timestamp,
+    ) -> Result<Vec<(Timestamp, Block)>, SelectError> {
+        let deadline = Instant::now() + DEADLINE;
+        let late = || SelectError::Deadline { time: first.start };
+        let slot =
+            tokio::time::timeout_at(deadline.into(), Arc::clone(&self.history.slots).acquire_owned()).await;
+        let _slot = slot.map_err(|_| late())?.map_err(|_| late())?;
+        let newest = self.last_due((self.settings.clock)());
+        let Ok(grid) = StepGrid::new(first.start, end.min(newest), self.settings.interval) else {
+            return Ok(Vec::new());
+        };
+        let options = SpanOptions { window: first.window, half_speed: false };
+        let span = self.span(vec![known.clone()], grid, options, deadline).await.map_err(|fault| {
+            let newest = self.latest.load();
+            let newest = newest.iter().find(|evaluation| evaluation.journey.name == known.journey.name);
+            SelectError::Upstream {
+                fault: fault.to_string(),
+                age: newest.and_then(|newest| newest.evidence_age),
+            }
+        })?;
+        let points = span.journeys.into_iter().next().unwrap_or_default();
+        let length = self.interval_millis().saturating_mul(BLOCK_POINTS);
+        let mut blocks = Vec::new();
+        for points in
+            points.chunk_by(|a, b| a.time.millis().div_euclid(length) == b.time.millis().div_euclid(length))
+        {
+            let Some(start) = points.first().map(|point| point.time) else { continue };
+            let mut samples = JourneySamples::default();
+            points.iter().for_each(|point| samples.append(point));
+            let block: Block = Arc::new(RwLock::new(samples));
+            let whole = i64::try_from(points.len()) == Ok(BLOCK_POINTS);
+            if whole && span.complete {
+                self.history.blocks.insert(BlockKey { start, ..first.clone() }, Arc::clone(&block)).await;
+            }
+            blocks.push((start, block));
+        }
+        Ok(blocks)
+    }
+}
+
+fn unanswered(known: &ModelledJourney, time: Timestamp, before: Option<&Evaluation>, fault: &str) -> Point {
+    let evaluation = evaluate::unanswered(known, time, before);
+    let fault = SelectError::Upstream { fault: fault.to_owned(), age: evaluation.evidence_age };
+    Point { time, state: PointState::Unanswered(Arc::new(fault)), samples: render::samples(&evaluation) }
+}
