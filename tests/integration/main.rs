@@ -13,5 +13,6 @@ mod oracles;
 mod passthrough;
 mod prometheus;
 mod serve;
+mod serve_promql;
 mod served;
 mod shipped_files;
