@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod brute_force;
 mod evidence_http;
 mod explain;
-mod brute_force;
 mod generated_code;
 mod http_client;
 mod journey_builder;
@@ -13,6 +13,7 @@ mod oracles;
 mod passthrough;
 mod prometheus;
 mod serve;
+mod serve_prometheus;
 mod serve_promql;
 mod served;
 mod shipped_files;
