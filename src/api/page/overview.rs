@@ -10,6 +10,7 @@ use crate::derive::text::percentile;
 /// One line a journey; who needs attention comes first.
 #[must_use]
 pub fn table(views: &[&JourneyView]) -> Markup {
+    let observed = views.iter().any(|view| view.observed_availability().is_some());
     html! {
         table.overview.stack {
             caption.visually-hidden { "All journeys" }
@@ -18,14 +19,15 @@ pub fn table(views: &[&JourneyView]) -> Markup {
                 th scope="col" { "verdict" }
                 th scope="col" { "availability" span.unit { " estimate ≥ pessimistic | objective" } }
                 th scope="col" { "latency" span.unit { " estimate ≤ pessimistic | objective" } }
+                @if observed { th scope="col" { "observed" } }
                 th scope="col" { "evidence" }
             } }
-            tbody { @for view in views { (row(view)) } }
+            tbody { @for view in views { (row(view, observed)) } }
         }
     }
 }
 
-fn row(view: &JourneyView) -> Markup {
+fn row(view: &JourneyView, observed: bool) -> Markup {
     let model = view.journey();
     let verdict = view.judgement().verdict;
     let derivation = view.shown.as_ref().map(|shown| &shown.derivation);
@@ -54,6 +56,12 @@ fn row(view: &JourneyView) -> Markup {
                     }
                     span.unit { " | " (seconds(objective.threshold)) }
                 } @else { span.unit { "no objective" } }
+            }
+            @if observed {
+                td data-label="observed" {
+                    (view.observed_availability().map_or_else(|| "not seen".to_owned(), percent))
+                    @if let Some(time) = view.observed_latency() { ", " (seconds(time)) }
+                }
             }
             td data-label="evidence" {
                 @if troubles.is_empty() && view.shown.is_some() {

@@ -30,7 +30,7 @@ pub fn objectives(view: &JourneyView, derivation: &Derivation) -> Markup {
         table.objectives.stack {
             caption { "Objectives" }
             thead { tr {
-                th scope="col" { "" }
+                th scope="col" { span.visually-hidden { "objective of" } }
                 (head("objective")) (head("estimate")) (head("pessimistic"))
                 @if observed { (head("observed")) }
                 (head("optimistic")) (head("margin"))
