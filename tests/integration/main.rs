@@ -10,6 +10,7 @@ mod http_client;
 mod journey_builder;
 mod layering;
 mod oracles;
+mod page;
 mod passthrough;
 mod prometheus;
 mod serve;
