@@ -21,6 +21,7 @@ pub mod router;
 pub mod server;
 pub mod state;
 
+pub(crate) use parameters::parse_time;
 pub use router::router;
 pub use server::serve;
 pub use state::{ApiSettings, ApiState, QueryLimits, Reload};

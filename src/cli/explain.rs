@@ -1,20 +1,37 @@
 //! `emac explain`: how a journey's numbers follow from its model and its evidence.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::{Outcome, spec_files};
 use crate::algebra::compose::Composer;
+use crate::api::parse_time;
 use crate::derive::{Derivation, explain, text};
+use crate::execute::fetch_evidence;
 use crate::journey::Journey;
+use crate::journey::evidence::Evidence;
+use crate::plan::read::{ReadSettings, Reading};
 use crate::spec::{self, Diagnostic, Severity, SourceFile};
-use crate::unit::Window;
+use crate::unit::{Seconds, Timestamp, Window};
+use crate::upstream::http::{HttpSettings, HttpUpstream};
+
+/// How long the upstream may take to answer all evidence queries.
+const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest window that may stand in for one without traffic, in milliseconds: the default of serving.
+const MAX_LOOKBACK_MILLIS: u64 = 3_600_000;
+/// How late scrapes may be: the default of serving.
+const SCRAPE_DELAY: Duration = Duration::from_secs(5);
+/// The window asked for without `--window`.
+const DEFAULT_WINDOW: &str = "5m";
 
 /// Arguments of `emac explain`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("source").required(true).args(["evidence", "upstream_url"]))]
 pub struct ExplainArgs {
     /// A file or directory of journey specs; may be repeated
     #[arg(long = "spec", value_name = "PATH", required = true)]
@@ -23,10 +40,16 @@ pub struct ExplainArgs {
     pub journey: String,
     /// A file of evidence
     #[arg(long, value_name = "FILE")]
-    pub evidence: PathBuf,
-    /// What was summed over, to be sure; the window of the file without it
+    pub evidence: Option<PathBuf>,
+    /// The Prometheus to take the evidence from
+    #[arg(long = "upstream.url", value_name = "URL")]
+    pub upstream_url: Option<String>,
+    /// What to sum over; 5m, or the window of the file
     #[arg(long)]
     pub window: Option<Window>,
+    /// The window's end, as seconds since the epoch or RFC 3339; now without it
+    #[arg(long, value_name = "TIME", requires = "upstream_url", value_parser = timestamp)]
+    pub time: Option<Timestamp>,
     /// How to print the derivation
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -44,6 +67,11 @@ pub enum Format {
     Yaml,
 }
 
+fn timestamp(text: &str) -> Result<Timestamp, String> {
+    parse_time(text)
+        .ok_or_else(|| "seconds since the epoch or RFC 3339, such as 2026-03-01T09:30:00Z".to_owned())
+}
+
 /// Explains one journey over one window.
 ///
 /// # Errors
@@ -57,25 +85,38 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
     let Some(journey) = loaded.journeys.iter().find(|journey| journey.name == args.journey) else {
         return Err(unknown(&args.journey, &loaded.journeys));
     };
-    let text = match spec_files::read_file(&args.evidence)? {
+    let (evidence, age) = match (&args.evidence, &args.upstream_url) {
+        (Some(path), _) => match evidence_of(path, journey, args.window)? {
+            Some(evidence) => (evidence, None),
+            None => return Ok(Outcome::Faults),
+        },
+        (None, Some(url)) => fetch(url, journey, args)?,
+        (None, None) => bail!("give --evidence FILE or --upstream.url URL"),
+    };
+    let derivation = explain(&mut Composer::new(), journey, &evidence, age);
+    std::io::stdout().lock().write_all(printed(&derivation, args.format)?.as_bytes())?;
+    Ok(Outcome::Done)
+}
+
+/// Reads an evidence file; `None` where it has faults, all of them reported.
+fn evidence_of(path: &Path, journey: &Journey, asked: Option<Window>) -> anyhow::Result<Option<Evidence>> {
+    let text = match spec_files::read_file(path)? {
         Ok(text) => text,
         Err(diagnostic) => {
             report([&diagnostic])?;
-            return Ok(Outcome::Faults);
+            return Ok(None);
         }
     };
-    let file = SourceFile { path: args.evidence.display().to_string(), text };
+    let file = SourceFile { path: path.display().to_string(), text };
     let (evidence, diagnostics) = spec::load_evidence(journey, &file);
     if report(&diagnostics)? {
-        return Ok(Outcome::Faults);
+        return Ok(None);
     }
     let evidence = evidence.with_context(|| format!("{} holds no evidence", file.path))?;
-    if let Some(asked) = args.window.filter(|asked| *asked != evidence.window) {
+    if let Some(asked) = asked.filter(|asked| *asked != evidence.window) {
         bail!("{} holds the evidence of {}, not of {asked}", file.path, evidence.window);
     }
-    let derivation = explain(&mut Composer::new(), journey, &evidence, None);
-    std::io::stdout().lock().write_all(printed(&derivation, args.format)?.as_bytes())?;
-    Ok(Outcome::Done)
+    Ok(Some(evidence))
 }
 
 /// The derivation as text, JSON or YAML; ends with a line break.
@@ -111,4 +152,36 @@ fn unknown(name: &str, journeys: &[Journey]) -> anyhow::Error {
     }
     let nearest: Vec<_> = names.into_iter().take(SHOWN).map(|(_, name)| name).collect();
     anyhow!("there is no journey `{name}`; nearest are: {}", nearest.join(", "))
+}
+
+/// Asks the upstream for the evidence of one window.
+fn fetch(url: &str, journey: &Journey, args: &ExplainArgs) -> anyhow::Result<(Evidence, Option<Seconds>)> {
+    let window = match args.window {
+        Some(window) => window,
+        None => DEFAULT_WINDOW.parse()?,
+    };
+    let at = match args.time {
+        Some(at) => at,
+        None => {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+            Timestamp::from_millis(i64::try_from(since.as_millis())?)
+        }
+    };
+    let journeys = [Arc::new(journey.clone())];
+    let settings =
+        ReadSettings { max_lookback: Window::from_millis(MAX_LOOKBACK_MILLIS)?, delay: SCRAPE_DELAY };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let readings = runtime.block_on(async {
+        let upstream = HttpUpstream::new(HttpSettings::new(url))?;
+        let deadline = Instant::now() + UPSTREAM_TIMEOUT;
+        anyhow::Ok(fetch_evidence(&upstream, &journeys, Some(&[window]), at, &settings, deadline).await?)
+    })?;
+    match readings.into_iter().next() {
+        Some(Reading::Evidence { windows, age, .. }) => {
+            let found = windows.into_iter().find(|reading| reading.window == window);
+            let found = found.with_context(|| format!("the upstream {url} answered nothing for {window}"))?;
+            Ok((found.evidence, age))
+        }
+        Some(Reading::Unusable) | None => bail!("the upstream {url} gave no usable answer"),
+    }
 }

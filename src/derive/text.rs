@@ -302,7 +302,8 @@ fn paragraph(out: &mut String, head: &str, text: &str) {
     }
 }
 
-/// Broken at spaces into lines of at most `most` columns; leading spaces stay, a longer word stands alone.
+/// Broken at spaces into lines of at most `most` columns; leading spaces stay, a longer word is broken where the line
+/// ends.
 fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut current = String::new();
@@ -311,7 +312,12 @@ fn wrapped(text: &str, most: usize) -> Vec<String> {
             lines.push(current.trim_end().to_owned());
             current.clear();
         }
-        current.push_str(word);
+        for c in word.chars() {
+            if width(&current) >= most && c != ' ' {
+                lines.push(std::mem::take(&mut current));
+            }
+            current.push(c);
+        }
     }
     lines.push(current.trim_end().to_owned());
     lines
@@ -346,6 +352,7 @@ mod tests {
         let lines = wrapped(text, 12);
         assert!(lines.iter().all(|line| line.chars().count() <= 12), "{lines:?}");
         assert_eq!(lines.join(" "), text);
+        assert_eq!(wrapped("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);
     }
 
     #[test]
