@@ -359,7 +359,7 @@ impl<T: Scalar> Decode for At<T> {
             Err(code) => {
                 let help = match (code, plain) {
                     (Code::WrongType, Plain::Number(_) | Plain::Bool(_))
-                        if T::schema()["type"] == "string" =>
+                        if T::read(Plain::Text(text), text).is_ok() =>
                     {
                         Some(format!("quote it to make it text: \"{}\"", shortened(text)))
                     }

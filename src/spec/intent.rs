@@ -127,7 +127,7 @@ record! {
     /// A service as the journey sees it. Its evidence comes from `telemetry`, or from the same fields written here.
     ComponentRecord [
         Rule::AtMostOne(&["telemetry", "preset", "histogram", "good"]),
-        Rule::AtMostOne(&["preset", "histogram", "total"]),
+        Rule::AtMostOne(&["preset", "total"]), Rule::AtMostOne(&["histogram", "total"]),
         Rule::AtMostOne(&["telemetry", "matchers"]), Rule::AtMostOne(&["telemetry", "success"]),
         Rule::AtMostOne(&["telemetry", "unit"]), Rule::AtMostOne(&["telemetry", "latency"]),
         Rule::AtMostOne(&["telemetry", "total"]), Rule::AtMostOne(&["telemetry", "failureLatency"]),
@@ -169,7 +169,7 @@ record! {
     /// Where a component's evidence comes from: a histogram, a preset, or separate queries.
     TelemetryRecord [
         Rule::ExactlyOne(&["preset", "histogram", "good"]),
-        Rule::AtMostOne(&["preset", "histogram", "total"]),
+        Rule::AtMostOne(&["preset", "total"]), Rule::AtMostOne(&["histogram", "total"]),
         Rule::AtMostOne(&["good", "matchers"]), Rule::AtMostOne(&["good", "success"]),
         Rule::AtMostOne(&["preset", "failureLatency"]), Rule::AtMostOne(&["histogram", "failureLatency"]),
         Rule::Needs("good", "total"), Rule::Needs("scope", "good"), Rule::Words { beside: &["preset", "histogram"], field: "latency", words: &["exclusive", "inclusive"] }, Rule::Needs("total", "good")

@@ -116,7 +116,9 @@ fn policy(journey: &Journey, places: &Places, decoder: &mut Decoder<'_>) {
     let policy = &journey.governance.burn_rate_policy;
     for (i, tier) in policy.page.iter().chain(&policy.ticket).enumerate() {
         let place = places.tiers.get(i).copied().unwrap_or(places.spec);
-        if tier.burn_rate >= greatest {
+        // A hair of slack for the rounding of 1 / (1 − target).
+        if tier.burn_rate >= greatest * (1.0 - 1e-9) {
+            let greatest = (greatest * 1e6).round() / 1e6;
             let message = format!(
                 "with a target of {} nothing burns faster than {greatest}, so the tier of burn rate {} can never fire",
                 objective.target.get(),

@@ -352,6 +352,7 @@ impl Tree<'_, '_> {
         let items = self.decoder.list(node)?;
         if items.is_empty() {
             self.decoder.refuse(Code::ItemCount, node, "at least one item", None);
+            return None;
         }
         Some(items.iter().map(|item| self.step(*item, depth + 1, false)).collect())
     }
@@ -381,6 +382,7 @@ impl Tree<'_, '_> {
         let items = self.decoder.list(node)?;
         if items.is_empty() {
             self.decoder.refuse(Code::ItemCount, node, "at least one item", None);
+            return None;
         }
         let mut branches = Vec::with_capacity(items.len());
         let mut faulty = false;

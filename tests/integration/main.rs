@@ -19,3 +19,4 @@ mod serve_prometheus;
 mod serve_promql;
 mod served;
 mod shipped_files;
+mod spec;
