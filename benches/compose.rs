@@ -1,3 +1,99 @@
-//! Benchmarks of composition.
+//! How long composition takes, on one core: the estimate alone from tabulated leaf laws, and whole compositions with
+//! all bounds, assumptions and contributions.
 
-fn main() {}
+#![expect(missing_docs, reason = "criterion's macros define public functions without documentation")]
+#![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use emac::algebra::compose::{Composer, EstimateOnly};
+
+#[path = "../tests/integration/journey_builder.rs"]
+mod journey_builder;
+
+use emac::distribution::histogram::ClassicHistogram;
+use emac::journey::domain::DomainLatency;
+use emac::journey::evidence::{Counts, Measurement};
+use emac::journey::governance::{BucketError, Dependence};
+use emac::journey::operator::Operator;
+use journey_builder::{Case, cond, leaf, leaves, time};
+
+/// Calls seen through Prometheus' default buckets, each component somewhat slower than the one before.
+fn service(index: usize) -> Measurement {
+    let edges = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    let scale = 0.02 * (1.0 + index as f64 % 7.0);
+    let total = 1e5;
+    let counts = edges.iter().map(|t: &f64| (1.0 - (-(t / scale).powf(0.9)).exp()) * total * 0.999);
+    let counts: Vec<f64> = counts.chain([total * 0.999]).collect();
+    let histogram = ClassicHistogram::new(edges, counts).unwrap();
+    Measurement::Counts(Counts::new(total, total * 0.999, Some(histogram), None).unwrap())
+}
+
+fn with_services(operator: Operator, n: usize, domains: &dyn Fn(usize) -> Vec<usize>) -> Case {
+    let mut case = Case::new(operator).policy(Dependence::SharedFate, BucketError::Bound);
+    for domain in 0..=n / 3 {
+        case = case.domain(&format!("d{domain}"), DomainLatency::Shared);
+    }
+    for index in 0..n {
+        case = case.component(service(index), &domains(index));
+    }
+    case
+}
+
+/// Groups of five leaves: a parallel pair, a race, a cached branch, in series, under a deadline now and then.
+fn mixed(n: usize) -> Operator {
+    let group = |start: usize| {
+        let parts = vec![
+            Operator::Parallel(vec![leaf(start), leaf(start + 1)]),
+            Operator::Race(vec![leaf(start + 2), leaf(start + 3)]),
+            cond(vec![(0.8, leaf(start + 4)), (0.2, leaf(start))]),
+        ];
+        let body = Operator::Series(parts);
+        if start.is_multiple_of(15) {
+            Operator::Timeout {
+                after: time(1.0),
+                body: Box::new(body),
+                fallback: Some(Box::new(leaf(start + 3))),
+            }
+        } else {
+            body
+        }
+    };
+    Operator::Series((0..n / 5).map(|g| group(5 * g)).collect())
+}
+
+fn compose(c: &mut Criterion) {
+    let alone = |_: usize| Vec::new();
+    for n in [5, 30, 1000] {
+        for (shape, operator) in [("series", Operator::Series(leaves(n))), ("mixed", mixed(n))] {
+            let case = with_services(operator, n, &alone);
+            let mut composer = Composer::new();
+            let estimate = EstimateOnly::new(&case.journey, &case.evidence);
+            c.bench_function(&format!("estimate {shape} {n}"), |b| {
+                b.iter(|| estimate.fold(&mut composer, black_box(1.0)));
+            });
+            if n < 1000 || shape == "series" {
+                c.bench_function(&format!("all of {shape} {n}"), |b| {
+                    b.iter(|| composer.compose(&case.journey, black_box(&case.evidence), &[]));
+                });
+            }
+        }
+    }
+    let mut composer = Composer::new();
+    let one = with_services(Operator::Series(leaves(30)), 30, &|_| vec![0]);
+    c.bench_function("all of series 30 in one domain", |b| {
+        b.iter(|| composer.compose(&one.journey, black_box(&one.evidence), &[]));
+    });
+    let some = with_services(mixed(30), 30, &|index| vec![index / 5]);
+    c.bench_function("all of mixed 30 in six domains", |b| {
+        b.iter(|| composer.compose(&some.journey, black_box(&some.evidence), &[]));
+    });
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(2));
+    targets = compose
+}
+criterion_main!(benches);

@@ -260,10 +260,10 @@ fn race(node: &Node, operands: impl Iterator<Item = Bounds>, within: Within, one
 /// Bounds the count of successes of each group, then adds the counts of the groups, which are independent.
 fn k_of_n(node: &Node, operands: &[Bounds], k: usize, within: Within, one_group: bool) -> Bounds {
     if within == Within::Independent || (!one_group && node.groups == operands.len()) {
-        return Bounds::clamped(
-            at_least(operands.iter().map(|a| a.lower), k),
-            at_least(operands.iter().map(|a| a.upper), k),
-        );
+        let lower = at_least(operands.iter().map(|a| a.lower), k);
+        let certain = operands.iter().all(|a| a.lower == a.upper);
+        let upper = if certain { lower } else { at_least(operands.iter().map(|a| a.upper), k) };
+        return Bounds::clamped(lower, upper);
     }
     let mut lower = order_statistic::Count::zero(k);
     let mut upper = order_statistic::Count::zero(k);

@@ -272,6 +272,43 @@ impl Composer {
     }
 }
 
+/// The fold of the estimate alone, from leaf laws that are tabulated already: what recomposition costs where nothing but
+/// the numbers changed. For measurements; [`Composer::compose`] gives the numbers.
+pub struct EstimateOnly {
+    tree: Tree,
+    leaves: Vec<Leaf>,
+    horizon: f64,
+    on_time: Vec<Option<Bounds>>,
+}
+
+impl EstimateOnly {
+    /// Tabulates the leaves' laws and finds the grid.
+    #[must_use]
+    pub fn new(journey: &Journey, evidence: &Evidence) -> Self {
+        let tree = Tree::new(journey, evidence);
+        let leaves: Vec<Leaf> = evidence
+            .components
+            .iter()
+            .map(|component| Leaf::new(component, journey.governance.bucket_error))
+            .collect();
+        let mut transforms = Transforms::new();
+        let mut engine = Engine { tree: &tree, leaves: &leaves, transforms: &mut transforms };
+        let on_time = engine.deadlines(ESTIMATE, CELLS, |_| 0.0);
+        let horizon = engine.horizon(tree.root(), ESTIMATE, &on_time, LEAST_LEVEL);
+        Self { tree, leaves, horizon, on_time }
+    }
+
+    /// Folds on a grid that ends at `scale` times the horizon, and reads the p99.
+    #[must_use]
+    pub fn fold(&self, composer: &mut Composer, scale: f64) -> Seconds {
+        let mut engine =
+            Engine { tree: &self.tree, leaves: &self.leaves, transforms: &mut composer.transforms };
+        let grid = Grid::new(self.horizon * scale, CELLS);
+        let curves = engine.independent(self.tree.root(), grid, ESTIMATE, &self.on_time, |_, _| {});
+        seconds(Conditional::new(&curves[0].success, grid, Reading::Exact, None).quantile(0.99))
+    }
+}
+
 /// The fold under independence.
 struct Estimate {
     on_time: Vec<Option<Bounds>>,

@@ -9,8 +9,11 @@
 use super::histogram::ClassicHistogram;
 use super::law::Law;
 
-/// Knots per bucket of the tabulated estimate; the error of the table is below a tenth of that of the interpolation.
-const KNOTS: usize = 16;
+/// Knots per bucket of the tabulated estimate: the error of the table is below a tenth of that of the interpolation.
+/// Histograms with many buckets need fewer in each.
+const KNOTS: std::ops::RangeInclusive<usize> = 4..=16;
+/// Knots of a whole table, as far as the least number per bucket allows.
+const TABLE: usize = 192;
 
 /// One bucket with mass: `(lower, upper]` holds `F(upper) − F(lower)`.
 struct Bucket {
@@ -68,13 +71,15 @@ pub fn between_edges(histogram: &ClassicHistogram) -> Option<Law> {
         .filter(|&(_, f)| f > 0.0 && f < 1.0)
         .collect();
     let cubic = Cubic::through(&inner);
+    let occupied = buckets(histogram).filter(|bucket| bucket.through > bucket.below).count();
+    let per_bucket = (TABLE / occupied.max(1)).clamp(*KNOTS.start(), *KNOTS.end());
     for bucket in buckets(histogram) {
         if bucket.through <= bucket.below {
             continue;
         }
         knots.push(bucket.lower, bucket.below);
         if let Some(cubic) = &cubic {
-            tabulate(cubic, &bucket, &mut knots);
+            tabulate(cubic, &bucket, per_bucket, &mut knots);
         }
         knots.push(bucket.upper, bucket.through);
     }
@@ -82,7 +87,7 @@ pub fn between_edges(histogram: &ClassicHistogram) -> Option<Law> {
 }
 
 /// Pushes the inner knots of a bucket; none where the cubic says nothing about it, which leaves it linear.
-fn tabulate(cubic: &Cubic, bucket: &Bucket, knots: &mut Knots) {
+fn tabulate(cubic: &Cubic, bucket: &Bucket, per_bucket: usize, knots: &mut Knots) {
     let low = if bucket.lower > 0.0 { cubic.at(bucket.lower) } else { 0.0 };
     let range = cubic.at(bucket.upper) - low;
     // Inner buckets are met exactly, so that this only rescales the first and the last one.
@@ -90,9 +95,9 @@ fn tabulate(cubic: &Cubic, bucket: &Bucket, knots: &mut Knots) {
     if !(scale.is_finite() && range > 1e-12) {
         return;
     }
-    for knot in 1..KNOTS {
+    for knot in 1..per_bucket {
         #[expect(clippy::cast_precision_loss, reason = "small")]
-        let share = knot as f64 / KNOTS as f64;
+        let share = knot as f64 / per_bucket as f64;
         let t = if bucket.lower > 0.0 {
             bucket.lower * (bucket.upper / bucket.lower).powf(share)
         } else {

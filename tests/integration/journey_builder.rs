@@ -44,6 +44,7 @@ pub(crate) fn cond(branches: Vec<(f64, Operator)>) -> Operator {
 }
 
 /// A journey under construction.
+#[derive(Debug, Clone)]
 pub(crate) struct Case {
     pub(crate) journey: Journey,
     pub(crate) evidence: Evidence,
@@ -131,7 +132,7 @@ impl Case {
     }
 }
 
-/// Calls whose successes take a time with this distribution function, seen through edges fine enough (a tenth of a
+/// Calls whose successes take a time with this distribution function, seen through edges fine enough (half a
 /// percent of `end` each) that only the composition matters; failures, if any, take `failures`.
 pub(crate) fn measured(availability: f64, end: f64, cdf: impl Fn(f64) -> f64) -> Measurement {
     measured_with_failures(availability, end, cdf, None)
@@ -145,7 +146,7 @@ pub(crate) fn measured_with_failures(
 ) -> Measurement {
     let total = 1e12;
     let histogram = |cdf: &dyn Fn(f64) -> f64| {
-        let edges: Vec<f64> = (1..=1000).map(|k| f64::from(k) / 1000.0 * end).collect();
+        let edges: Vec<f64> = (1..=200).map(|k| f64::from(k) / 200.0 * end).collect();
         let counts = edges.iter().map(|&t| cdf(t) * total).chain([total]).collect();
         ClassicHistogram::new(edges, counts).unwrap()
     };
