@@ -204,6 +204,11 @@ impl FromStr for Quantile {
 pub struct Window(u64);
 
 impl Window {
+    /// Prometheus' default evaluation interval.
+    pub const MINUTE: Self = Self(60_000);
+    /// Prometheus' default lookback.
+    pub const FIVE_MINUTES: Self = Self(5 * 60_000);
+
     /// Checks that the window is not empty and at most 100 years.
     ///
     /// # Errors

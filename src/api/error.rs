@@ -68,12 +68,7 @@ impl From<EvaluationError> for ApiError {
             EvaluationError::RangeType { .. } => {
                 Self::bad_data(format!("invalid parameter \"query\": {error}"))
             }
-            EvaluationError::Matcher(error) => error.into(),
-            EvaluationError::Unsupported { .. }
-            | EvaluationError::SameLabels
-            | EvaluationError::ManyMatches
-            | EvaluationError::TooManySamples { .. }
-            | EvaluationError::Source(_) => Self::execution(error.to_string()),
+            _ => Self::execution(error.to_string()),
         }
     }
 }

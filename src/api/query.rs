@@ -14,7 +14,8 @@ use super::parameters::{Call, Parameters};
 use super::reply;
 use super::state::ApiState;
 use crate::execute::Selected;
-use crate::promql::evaluate::{self, Options};
+use crate::promql::evaluate;
+use crate::promql::limits::Options;
 use crate::promql::query::Query;
 use crate::promql::source::Fetched;
 use crate::promql::value::Value;
@@ -115,7 +116,8 @@ impl Asked {
         let mut fetched = Fetched::default();
         let mut answers = Vec::new();
         let mut annotations = Annotations::default();
-        for selection in query.selections(&self.grid, self.lookback)? {
+        let options = Options { lookback: self.lookback, max_samples: limits.samples, ..Options::default() };
+        for selection in query.selections(&self.grid, &options)? {
             let matchers = selection.matchers.matchers();
             let selected = state.engine().select(matchers, selection.from, selection.to, self.deadline).await;
             let mut selected = selected.map_err(|error| ApiError::from(&error))?;
@@ -124,15 +126,16 @@ impl Asked {
             answers.push((selection.matchers.clone(), selected));
             fetched.0.push((selection, series));
         }
-        annotations.warnings.sort();
-        annotations.warnings.dedup();
-        self.check_answered(query, |at| {
+        self.check_answered(query, &options, |at| {
             let selected = answers.iter().filter(|(matchers, _)| matchers == &query.selectors()[at]);
             selected.map(|(_, selected)| selected).collect()
         })?;
-        let options = Options { lookback: self.lookback, max_samples: limits.samples };
-        let value = evaluate::evaluate(query, &self.grid, self.kind == Kind::Range, options, &fetched)?;
-        let data = data(value, &self.grid, self.kind);
+        let evaluated = evaluate::evaluate(query, &self.grid, self.kind == Kind::Range, &options, &fetched)?;
+        annotations.warnings.extend(evaluated.annotations.warnings());
+        annotations.infos.extend(evaluated.annotations.infos());
+        annotations.warnings.sort();
+        annotations.warnings.dedup();
+        let data = data(evaluated.value, &self.grid, self.kind);
         let count = match &data {
             QueryData::Vector(series) | QueryData::Matrix(series) => series.len(),
             QueryData::Scalar(_) | QueryData::String { .. } => 1,
@@ -149,9 +152,10 @@ impl Asked {
     fn check_answered<'a>(
         &self,
         query: &Query,
+        options: &Options,
         selected: impl Fn(usize) -> Vec<&'a Selected>,
     ) -> Result<(), ApiError> {
-        for (at, times) in query.looked_at(&self.grid).into_iter().enumerate() {
+        for (at, times) in query.looked_at(&self.grid, options)?.into_iter().enumerate() {
             let answers = selected(at);
             let fault = |time: Timestamp| answers.iter().find_map(|answer| answer.unanswered_at(time));
             let mut last = None;

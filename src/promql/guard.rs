@@ -211,7 +211,7 @@ pub fn concerns(text: &str, is_ours: impl Fn(&str) -> bool) -> Concerns {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Token<'a> {
+pub(crate) enum Token<'a> {
     /// Letters, digits, `_`, `:` and `.`: names, keywords, numbers, durations.
     Word(&'a str),
     /// A string with its quotes.
@@ -222,13 +222,13 @@ enum Token<'a> {
 
 /// Tokens with their byte offsets; comments and white space are skipped. An unterminated string yields `Err` with its
 /// offset, and ends the tokens.
-struct Tokens<'a> {
+pub(crate) struct Tokens<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Tokens<'a> {
-    const fn new(text: &'a str) -> Self {
+    pub(crate) const fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 

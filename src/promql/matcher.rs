@@ -146,6 +146,19 @@ impl MatcherSet {
         self.each().all(|(matcher, regex)| is_match(matcher, regex, ""))
     }
 
+    /// Whether a series that has a name and no label at all could match.
+    #[must_use]
+    pub(crate) fn matches_without_labels(&self) -> bool {
+        self.each().filter(|(matcher, _)| matcher.name != NAME).all(|(m, regex)| is_match(m, regex, ""))
+    }
+
+    /// A pattern as matchers take it, anchored at both ends; `.` matches line ends too.
+    pub(crate) fn anchored(pattern: &str) -> Option<Regex> {
+        let matcher = Matcher { name: String::new(), op: MatchOp::Regex, value: format!("(?s:{pattern})") };
+        check_pattern(&Matcher { value: pattern.to_owned(), ..matcher.clone() }).ok()?;
+        compile(&matcher).ok().flatten()
+    }
+
     fn each(&self) -> impl Iterator<Item = (&Matcher, Option<&Regex>)> {
         self.matchers.iter().zip(self.compiled.iter().map(Option::as_ref))
     }

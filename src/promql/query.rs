@@ -1,14 +1,22 @@
-//! A parsed query and what its selectors ask for.
+//! A parsed query and what its selectors read.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::OnceLock;
 
-use promql_parser::parser::{self, AtModifier, Expr, Offset, VectorSelector};
+use promql_parser::parser::value::ValueType;
+use promql_parser::parser::{self, Expr, Function};
 
-use super::guard::{self, GuardError};
-use super::matcher::{MatcherError, MatcherSet};
+use super::compile::{CompileError, compile};
+use super::evaluate::{EvaluationError, query_times};
+use super::expression::Node;
+use super::grid::Grid;
+use super::guard::{self, GuardError, Position};
+use super::limits::Options;
+use super::literal::{self, LiteralFault};
+use super::matcher::MatcherSet;
+use super::selector::{collect_matchers, visit_selectors};
 use super::source::Selection;
 use crate::series::StepGrid;
-use crate::unit::{Timestamp, Window};
+use crate::unit::Timestamp;
 
 /// Why a text is no query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,18 +24,31 @@ pub enum ParseError {
     /// It is too large to be parsed, or its brackets do not balance.
     #[error(transparent)]
     Guard(#[from] GuardError),
+    /// A duration or a string that the parser would misread.
+    #[error("{position}: parse error: {fault}")]
+    Literal {
+        /// Where it starts.
+        position: Position,
+        /// What is wrong with it.
+        fault: LiteralFault,
+    },
+    /// A label name that is none.
+    #[error("{0}")]
+    LabelName(LiteralFault),
     /// The parser refused it.
     #[error("parse error: {0}")]
     Syntax(String),
-    /// A selector's matchers are no legal ones.
-    #[error("parse error: {0}")]
-    Matcher(#[from] MatcherError),
+    /// It is PromQL, but not such as can be evaluated.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
 }
 
 /// A parsed query.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Query {
+    text: String,
     expression: Expr,
+    root: Node,
     selectors: Vec<MatcherSet>,
 }
 
@@ -38,19 +59,43 @@ impl Query {
     /// [`ParseError`], with the place where it is known.
     pub fn parse(text: &str, max_bytes: usize) -> Result<Self, ParseError> {
         guard::check(text, max_bytes)?;
-        let expression = parser::parse(text).map_err(ParseError::Syntax)?;
-        let mut selectors = Vec::new();
-        visit_selectors(&expression, &mut |selector, _| {
-            selectors.push(MatcherSet::of_selector(selector)?);
-            Ok::<_, MatcherError>(())
+        literal::check(text).map_err(|(at, fault)| match fault {
+            LiteralFault::LabelName(_) => ParseError::LabelName(fault),
+            _ => ParseError::Literal { position: Position::of(text, at), fault },
         })?;
-        Ok(Self { expression, selectors })
+        register_old_names();
+        let expression = parser::parse(text).map_err(ParseError::Syntax)?;
+        Self::of_expression(expression, text)
     }
 
-    /// The syntax tree.
+    /// A query of a syntax tree. `text`: what messages point into; a text other than the tree's own makes them point
+    /// to wrong places.
+    ///
+    /// # Errors
+    /// [`ParseError::Compile`].
+    pub fn of_expression(expression: Expr, text: &str) -> Result<Self, ParseError> {
+        let root = compile(&expression, text)?;
+        let mut selectors = Vec::new();
+        collect_matchers(&root, &mut selectors);
+        Ok(Self { text: text.to_owned(), expression, root, selectors })
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The parser's syntax tree.
     #[must_use]
     pub const fn expression(&self) -> &Expr {
         &self.expression
+    }
+
+    /// The tree that is evaluated.
+    #[must_use]
+    pub const fn root(&self) -> &Node {
+        &self.root
     }
 
     /// The matchers of every selector, from left to right.
@@ -63,121 +108,69 @@ impl Query {
     /// sources select.
     #[must_use]
     pub fn is_selector(&self) -> bool {
-        matches!(without_parentheses(&self.expression), Expr::VectorSelector(_) | Expr::MatrixSelector(_))
+        self.root.is_selector()
     }
 
-    /// The times that each selector looks at, one for each step of `grid`, from left to right.
-    #[must_use]
-    pub fn looked_at(&self, grid: &StepGrid) -> Vec<Vec<Timestamp>> {
+    /// The times that each selector looks at, one for each step of `grid` or of the subquery that it stands in, from
+    /// left to right.
+    ///
+    /// # Errors
+    /// [`EvaluationError::TooManySubquerySteps`].
+    pub fn looked_at(
+        &self,
+        grid: &StepGrid,
+        options: &Options,
+    ) -> Result<Vec<Vec<Timestamp>>, EvaluationError> {
         let mut all = Vec::with_capacity(self.selectors.len());
-        let visited = visit_selectors(&self.expression, &mut |selector, _| {
-            all.push(grid.iter().map(|at| reference_time(selector, at, grid)).collect());
-            Ok::<_, std::convert::Infallible>(())
-        });
-        match visited {
-            Ok(()) => all,
-            Err(never) => match never {},
-        }
+        let query = query_times(grid, true);
+        visit_selectors(&self.root, Grid::of(grid), query, options, &mut |selector, grid, _| {
+            let times = grid.times().map(|now| Timestamp::from_millis(selector.shift.of(now, query)));
+            all.push(times.collect());
+        })?;
+        Ok(all)
     }
 
     /// What an evaluation on `grid` reads, once for each different selection.
     ///
     /// # Errors
-    /// [`MatcherError`]; not for a query that was parsed here.
-    pub fn selections(&self, grid: &StepGrid, lookback: Window) -> Result<Vec<Selection>, MatcherError> {
-        let mut selections: Vec<Selection> = Vec::new();
-        visit_selectors(&self.expression, &mut |selector, range| {
-            let matchers = MatcherSet::of_selector(selector)?;
-            let reach = range.map_or(millis(lookback), duration_millis);
-            let (from, to) = reach_of(selector, reach, grid);
-            let selection = Selection { matchers, from, to };
-            if !selections.contains(&selection) {
-                selections.push(selection);
+    /// [`EvaluationError::TooManySubquerySteps`].
+    pub fn selections(&self, grid: &StepGrid, options: &Options) -> Result<Vec<Selection>, EvaluationError> {
+        let mut found = Vec::new();
+        // Whether it is a range query matters to `step()` alone, which reads nothing.
+        let query = query_times(grid, true);
+        visit_selectors(&self.root, Grid::of(grid), query, options, &mut |selector, grid, reach| {
+            let selection = selector.selection(reach, grid, query, options);
+            if !found.contains(&selection) {
+                found.push(selection);
             }
-            Ok::<_, MatcherError>(())
         })?;
-        Ok(selections)
+        Ok(found)
     }
 }
 
-/// The expression inside any parentheses.
-pub(crate) fn without_parentheses(mut expression: &Expr) -> &Expr {
-    while let Expr::Paren(inner) = expression {
-        expression = &inner.expr;
-    }
-    expression
-}
-
-/// Calls `visit` with every selector and, where it is a range selector, its range.
-fn visit_selectors<E>(
-    expression: &Expr,
-    visit: &mut impl FnMut(&VectorSelector, Option<Duration>) -> Result<(), E>,
-) -> Result<(), E> {
-    match expression {
-        Expr::VectorSelector(selector) => visit(selector, None),
-        Expr::MatrixSelector(selector) => visit(&selector.vs, Some(selector.range)),
-        Expr::Aggregate(aggregate) => {
-            aggregate.param.iter().try_for_each(|parameter| visit_selectors(parameter, visit))?;
-            visit_selectors(&aggregate.expr, visit)
-        }
-        Expr::Unary(unary) => visit_selectors(&unary.expr, visit),
-        Expr::Binary(binary) => {
-            visit_selectors(&binary.lhs, visit)?;
-            visit_selectors(&binary.rhs, visit)
-        }
-        Expr::Paren(inner) => visit_selectors(&inner.expr, visit),
-        Expr::Subquery(subquery) => visit_selectors(&subquery.expr, visit),
-        Expr::Call(call) => call.args.args.iter().try_for_each(|argument| visit_selectors(argument, visit)),
-        Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => Ok(()),
-    }
-}
-
-/// The first and the last sample time that a selector reads on `grid`, when it reaches back by `reach` milliseconds:
-/// open on the left.
-pub(crate) fn reach_of(selector: &VectorSelector, reach: i64, grid: &StepGrid) -> (Timestamp, Timestamp) {
-    let last_step = grid.iter().last().unwrap_or(grid.start());
-    let first = reference_time(selector, grid.start(), grid);
-    let last = reference_time(selector, last_step, grid);
-    (first.plus_millis(reach.saturating_neg()).plus_millis(1), last)
-}
-
-/// The time that a selector looks at for the step `at`: `@` first, then `offset`, in whichever order they are written.
-pub(crate) fn reference_time(selector: &VectorSelector, at: Timestamp, grid: &StepGrid) -> Timestamp {
-    let fixed = match &selector.at {
-        None => at,
-        Some(AtModifier::Start) => grid.start(),
-        Some(AtModifier::End) => grid.end(),
-        Some(AtModifier::At(time)) => Timestamp::from_millis(match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => duration_millis(after),
-            Err(before) => duration_millis(before.duration()).saturating_neg(),
-        }),
-    };
-    match &selector.offset {
-        None => fixed,
-        Some(Offset::Pos(back)) => fixed.plus_millis(duration_millis(*back).saturating_neg()),
-        Some(Offset::Neg(ahead)) => fixed.plus_millis(duration_millis(*ahead)),
-    }
-}
-
-pub(crate) fn duration_millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn millis(window: Window) -> i64 {
-    i64::try_from(window.millis()).unwrap_or(i64::MAX)
+/// `holt_winters` is what `double_exponential_smoothing` was called before Prometheus 3; the parser knows the new name
+/// alone.
+fn register_old_names() {
+    static REGISTERED: OnceLock<()> = OnceLock::new();
+    REGISTERED.get_or_init(|| {
+        let arguments = vec![ValueType::Matrix, ValueType::Scalar, ValueType::Scalar];
+        let function = Function::new("holt_winters", arguments, 0, ValueType::Vector, false);
+        // It fails only where the parser learns the name itself.
+        drop(parser::function::register_extra_functions(vec![function]));
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unit::Window;
 
     fn selections(text: &str, start: i64, end: i64) -> Vec<(i64, i64)> {
         let at = Timestamp::from_millis;
-        let grid = StepGrid::new(at(start), at(end), Window::from_millis(60_000).unwrap()).unwrap();
+        let grid = StepGrid::new(at(start), at(end), Window::MINUTE).unwrap();
         let query = Query::parse(text, guard::MAX_QUERY_BYTES).unwrap();
-        let lookback = Window::from_millis(300_000).unwrap();
         query
-            .selections(&grid, lookback)
+            .selections(&grid, &Options::default())
             .unwrap()
             .iter()
             .map(|selection| (selection.from.millis(), selection.to.millis()))
@@ -199,6 +192,9 @@ mod tests {
             ("x @ -1.5", -301_499, -1_500),
             ("rate(x[30s])", 970_001, 1_120_000),
             ("rate(x[30s] offset 1m)", 910_001, 1_060_000),
+            // Steps at 960 … 1,120 s within the subquery's own range and offset.
+            ("max_over_time(x[1m:40s])", 660_001, 1_120_000),
+            ("max_over_time(rate(x[30s])[2m:1m] offset 1m)", 810_001, 1_020_000),
         ] {
             assert_eq!(selections(text, start, end), [(from, to)], "{text}");
         }
@@ -212,7 +208,7 @@ mod tests {
     #[test]
     fn a_query_that_is_one_selector_is_told_from_others() {
         let is_selector = |text| Query::parse(text, guard::MAX_QUERY_BYTES).unwrap().is_selector();
-        assert!(is_selector("((x{a=\"b\"} offset 5m))") && is_selector("x[5m]"));
+        assert!(is_selector("((x{a=\"b\"} offset 5m))") && is_selector("x[5m]") && is_selector("x @ 5"));
         assert!(!is_selector("-x") && !is_selector("sum(x)") && !is_selector("1"));
     }
 
@@ -232,5 +228,19 @@ mod tests {
         ] {
             assert!(Query::parse(&text, guard::MAX_QUERY_BYTES).is_err(), "{}", &text[..20.min(text.len())]);
         }
+    }
+
+    #[test]
+    fn each_selector_looks_at_the_steps_of_its_own_grid() {
+        let at = Timestamp::from_millis;
+        let grid = StepGrid::new(at(600_000), at(660_000), Window::MINUTE).unwrap();
+        let query = Query::parse("x offset 1m + on() max_over_time(y[2m:1m]) + z @ 5", 100).unwrap();
+        let times = query.looked_at(&grid, &Options::default()).unwrap();
+        let seconds: Vec<Vec<i64>> =
+            times.iter().map(|times| times.iter().map(|time| time.millis() / 1_000).collect()).collect();
+        assert_eq!(seconds, [vec![540, 600], vec![540, 600, 660], vec![5]]);
+        let query = Query::parse("max_over_time(y[10y:1ms])", 100).unwrap();
+        assert!(query.looked_at(&grid, &Options::default()).is_err());
+        assert!(query.selections(&grid, &Options::default()).is_err());
     }
 }

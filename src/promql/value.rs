@@ -9,6 +9,8 @@ pub struct StepSeries {
     pub labels: Labels,
     /// One for each step; `None` where it has no sample.
     pub values: Vec<Option<f64>>,
+    /// The name is to be dropped at the end of the evaluation, where names are dropped late.
+    pub(crate) drops_name: bool,
 }
 
 /// The value of an expression on a grid.

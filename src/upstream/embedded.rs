@@ -14,22 +14,26 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 
 use super::{Answer, Body, Upstream, UpstreamError};
-use crate::promql::evaluate::{self, EvaluationError, Options, SUPPORTED};
+use crate::promql::evaluate::{self, EvaluationError};
 use crate::promql::guard::MAX_QUERY_BYTES;
+use crate::promql::limits::Options;
 use crate::promql::query::{ParseError, Query};
 use crate::promql::value::Value;
 use crate::series::{Sample, Series, StepGrid};
-use crate::unit::{Timestamp, Window};
+use crate::unit::Timestamp;
 use crate::wire::prometheus_json::{ErrorType, QueryData};
 
 pub use store::{EmbeddedStore, Metadata, StoreError, StoreLimits, TargetId};
 
-/// How far an instant selector looks back: Prometheus' default.
-const LOOKBACK_MILLIS: u64 = 300_000;
+/// The most samples that the ranges of one query may look at, each as often as it lies in one: a back-fill of an hour
+/// over an hour's window looks at about 300 million of the demo's.
+const MAX_VISITS: u64 = 2_000_000_000;
 
-/// The most samples that one query may read, counted once for each step that they are read at: a back-fill of an hour
-/// over an hour's window reads about 300 million of the demo's.
-const MAX_SAMPLES: usize = 2_000_000_000;
+/// The most samples that one query may read: all of a large store.
+const MAX_SAMPLES: usize = 50_000_000;
+
+/// The most values that one query may hold at a time.
+const MAX_VALUES: usize = 20_000_000;
 
 /// The time where a request gives none.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -58,12 +62,12 @@ impl From<ParseError> for Fault {
 impl From<EvaluationError> for Fault {
     fn from(error: EvaluationError) -> Self {
         let kind = match error {
-            EvaluationError::RangeType { .. } | EvaluationError::Matcher(_) => ErrorType::BadData,
+            EvaluationError::RangeType { .. } => ErrorType::BadData,
             _ => ErrorType::Execution,
         };
         let message = match error {
             EvaluationError::Unsupported { construct } => {
-                format!("the embedded store does not evaluate {construct} (it knows {SUPPORTED})")
+                format!("the embedded store does not evaluate {construct}")
             }
             other => other.to_string(),
         };
@@ -87,10 +91,13 @@ impl EmbeddedUpstream {
     /// Evaluates a text on a grid; `range_query` as for [`evaluate::evaluate`].
     fn evaluate(&self, text: &str, grid: &StepGrid, range_query: bool) -> Result<QueryData, Fault> {
         let query = Query::parse(text, MAX_QUERY_BYTES)?;
-        let lookback = Window::from_millis(LOOKBACK_MILLIS)
-            .map_err(|error| Fault { kind: ErrorType::Internal, message: error.to_string() })?;
-        let options = Options { lookback, max_samples: MAX_SAMPLES };
-        let value = evaluate::evaluate(&query, grid, range_query, options, &*self.store)?;
+        let options = Options {
+            max_samples: MAX_SAMPLES,
+            max_values: MAX_VALUES,
+            max_visits: MAX_VISITS,
+            ..Options::default()
+        };
+        let value = evaluate::evaluate(&query, grid, range_query, &options, &*self.store)?.value;
         let scalars = |values: Vec<f64>| {
             let samples = grid.iter().zip(values).map(|(time, value)| Sample { time, value });
             samples.collect::<Vec<_>>()
@@ -190,6 +197,7 @@ mod tests {
 
     use super::*;
     use crate::series::{Labels, NAME};
+    use crate::unit::Window;
 
     /// Two pods that answer one and two requests a second, scraped every 15 s from 0 to 600 s.
     fn upstream() -> EmbeddedUpstream {
@@ -229,18 +237,21 @@ mod tests {
         let step = Window::from_millis(60_000).unwrap();
         let grid = StepGrid::new(Timestamp::from_millis(480_000), at, step).unwrap();
         let answer = upstream.range("sum by (pod) (rate(hits_total[1m]))", grid, soon()).await.unwrap();
-        let rates: Vec<Vec<f64>> =
-            answer.series.iter().map(|one| one.samples.iter().map(|sample| sample.value).collect()).collect();
+        let rates: Vec<Vec<f64>> = answer
+            .series
+            .iter()
+            .map(|one| one.samples.iter().map(|s| (s.value * 1e9).round() / 1e9).collect())
+            .collect();
         assert_eq!(rates, [[1.0; 3], [2.0; 3]]);
     }
 
     #[tokio::test]
     async fn what_the_evaluator_does_not_know_is_an_error_that_says_so() {
         let at = Timestamp::from_millis(600_000);
-        let refused = upstream().instant("predict_linear(hits_total[5m], 60)", at, soon()).await.unwrap_err();
+        let refused = upstream().instant("start_timestamp(hits_total)", at, soon()).await.unwrap_err();
         let UpstreamError::Refused { upstream, status, message } = refused else { panic!("{refused:?}") };
         assert_eq!((upstream.as_str(), status), ("embedded", 422));
-        assert!(message.contains("does not evaluate predict_linear()"), "{message}");
+        assert!(message.contains("does not evaluate start_timestamp()"), "{message}");
         let (status, body) = http("GET", "/api/v1/query?query=hits_total%7B", "").await;
         assert_eq!((status, &body["errorType"]), (400, &Json::from("bad_data")));
     }

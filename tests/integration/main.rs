@@ -15,6 +15,7 @@ mod oracles;
 mod page;
 mod passthrough;
 mod prometheus;
+mod promql_scripts;
 mod properties;
 mod serve;
 mod serve_prometheus;

@@ -167,10 +167,10 @@ fn faults_are_worded_and_coded_as_prometheus_does() {
             "invalid expression type \"range vector\"",
         ),
         (
-            format!("query?query={}", escape("topk(1, emac_journey_gate)")),
+            format!("query?query={}", escape("start_timestamp(emac_journey_gate)")),
             422,
             "execution",
-            "the aggregation topk is not supported",
+            "start_timestamp() is not supported",
         ),
         (
             format!("query?query={}", escape("emac_journey_gate * on() group_left() up")),

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use emac::promql::evaluate::{self, Options, into_series};
+use emac::promql::evaluate::{self, into_series};
 use emac::promql::guard::MAX_QUERY_BYTES;
+use emac::promql::limits::Options;
 use emac::promql::matcher::MatcherSet;
 use emac::promql::query::Query;
 use emac::promql::source::SeriesSource;
@@ -146,8 +147,7 @@ type Values = BTreeMap<String, Vec<(i64, f64)>>;
 
 fn ours(text: &str, grid: &StepGrid, range: bool, source: &Memory) -> Values {
     let query = Query::parse(text, MAX_QUERY_BYTES).unwrap();
-    let options = Options { lookback: Window::from_millis(300_000).unwrap(), max_samples: 1_000_000 };
-    let series = match evaluate::evaluate(&query, grid, range, options, source).unwrap() {
+    let series = match evaluate::evaluate(&query, grid, range, &Options::default(), source).unwrap().value {
         Value::Vector(vector) => into_series(vector, grid),
         Value::Scalar(numbers) => {
             let samples = grid.iter().zip(numbers).map(|(time, value)| Sample { time, value }).collect();

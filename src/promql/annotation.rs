@@ -1,0 +1,91 @@
+//! Warnings and infos, in Prometheus' words.
+
+use std::collections::BTreeSet;
+
+use super::number::go_g;
+use crate::series::quoted;
+
+/// The notes on an evaluation: each once, sorted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Annotations {
+    warnings: BTreeSet<String>,
+    infos: BTreeSet<String>,
+}
+
+/// What is worth a note.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Annotation<'a> {
+    /// A quantile outside of `[0, 1]`.
+    InvalidQuantile(f64),
+    /// A ratio outside of `[−1, 1]`, and what is used instead.
+    InvalidRatio(f64, f64),
+    /// A bucket whose bound is no number; the name of its metric where it is known.
+    BadBucketLabel(&'a str, &'a str),
+    /// A rate of something that is not named like a counter.
+    PossibleNonCounter(&'a str),
+    /// Buckets that do not grow; the name of the metric where it is known.
+    ForcedMonotonicity(&'a str),
+}
+
+impl Annotations {
+    /// Warnings, sorted.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.iter().cloned().collect()
+    }
+
+    /// Infos, sorted.
+    #[must_use]
+    pub fn infos(&self) -> Vec<String> {
+        self.infos.iter().cloned().collect()
+    }
+
+    /// Adds a note about the expression at `place` (`line:column`).
+    pub(crate) fn add(&mut self, annotation: &Annotation<'_>, place: &str) {
+        let of_metric = |name: &str| match name {
+            "" => String::new(),
+            name => format!(" for metric name {}", quoted(name)),
+        };
+        let (is_warning, text) = match annotation {
+            Annotation::InvalidQuantile(q) => {
+                (true, format!("quantile value should be between 0 and 1, got {}", go_g(*q)))
+            }
+            Annotation::InvalidRatio(ratio, used) => (
+                true,
+                format!(
+                    "ratio value should be between -1 and 1, got {}, capping to {}",
+                    go_g(*ratio),
+                    go_g(*used)
+                ),
+            ),
+            Annotation::BadBucketLabel(name, value) => (
+                true,
+                format!(
+                    "bucket label \"le\" is missing or has a malformed value of {}{}",
+                    quoted(value),
+                    of_metric(name)
+                ),
+            ),
+            Annotation::PossibleNonCounter(name) => (
+                false,
+                format!(
+                    "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+                    quoted(name)
+                ),
+            ),
+            Annotation::ForcedMonotonicity(name) => (
+                false,
+                format!(
+                    "input to histogram_quantile needed to be fixed for monotonicity (see \
+                     https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}",
+                    of_metric(name)
+                ),
+            ),
+        };
+        if is_warning {
+            self.warnings.insert(format!("PromQL warning: {text} ({place})"));
+        } else {
+            self.infos.insert(format!("PromQL info: {text} ({place})"));
+        }
+    }
+}
