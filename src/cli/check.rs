@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::report::{self, Format};
-use super::{Outcome, spec_files};
+use super::{Outcome, check_upstream, spec_files};
 use crate::spec::{self, Code, Diagnostic};
 
 /// Arguments of `emac check`.
@@ -17,12 +17,15 @@ pub struct CheckArgs {
     /// How findings are printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// A Prometheus to be asked whether the telemetry that the specs name exists
+    #[arg(long = "upstream.url", value_name = "URL")]
+    pub upstream_url: Option<String>,
 }
 
 /// Checks and reports.
 ///
 /// # Errors
-/// Where a path cannot be read or stdout cannot be written.
+/// Where a path cannot be read, the upstream does not answer, or stdout cannot be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<Outcome> {
     let read = spec_files::read(&args.paths)?;
     let mut loaded = spec::load(&read.files);
@@ -33,6 +36,9 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<Outcome> {
         let message = "no document of the language was found";
         let help = "a journey has `apiVersion: emac.dev/v1alpha1` and `kind: JourneyIntent`".to_owned();
         diagnostics.push(Diagnostic::of_file(Code::NothingFound, &paths.join(", "), message, Some(help)));
+    }
+    if let Some(url) = &args.upstream_url {
+        diagnostics.extend(check_upstream::check(url, &loaded.journeys, &loaded.places)?);
     }
     report::write(&mut std::io::stdout().lock(), args.format, &loaded.journeys, &diagnostics)?;
     Ok(if report::has_errors(&diagnostics) { Outcome::Faults } else { Outcome::Done })

@@ -3,6 +3,7 @@
 //! Exit codes: 0 all is well, 1 faults were found ([`Outcome::Faults`]), 2 wrong usage or an I/O error.
 
 pub mod check;
+pub mod check_upstream;
 pub mod completions;
 pub mod demo;
 pub mod explain;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::decode::{Decode as _, Decoder};
 use super::diagnostic::{Code, Diagnostic, did_you_mean, nearest};
-use super::document::{self, Content, Document, Plain};
+use super::document::{self, Content, Document, NodeId, Plain};
 use super::intent::JourneyIntent;
 use super::{SourceFile, canonical, evidence_file, lower};
 use crate::journey::Journey;
@@ -13,11 +13,48 @@ use crate::unit::Probability;
 /// The kinds of this language.
 const KINDS: [&str; 2] = ["JourneyIntent", "Evidence"];
 
+/// Where something is declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The path of the file.
+    pub file: String,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// The place in the document.
+    pub path: String,
+}
+
+impl Place {
+    /// A finding at this place.
+    #[must_use]
+    pub fn finding(&self, code: Code, message: impl Into<String>, help: Option<String>) -> Diagnostic {
+        Diagnostic {
+            line: self.line,
+            column: self.column,
+            path: self.path.clone(),
+            ..Diagnostic::of_file(code, &self.file, message, help)
+        }
+    }
+}
+
+/// Where the parts of a journey are declared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JourneyPlaces {
+    /// One for each [`Journey::components`], in their order.
+    pub components: Vec<Place>,
+    /// One for each [`Journey::parameters`], in their order.
+    pub parameters: Vec<Place>,
+}
+
 /// What was understood, and everything that is to be said about it.
 #[derive(Debug, Clone, Default)]
 pub struct Loaded {
     /// One for each valid JourneyIntent.
     pub journeys: Vec<Journey>,
+    /// One for each journey, in their order.
+    pub places: Vec<JourneyPlaces>,
     /// In the order of files and places.
     pub diagnostics: Vec<Diagnostic>,
     /// How many documents of this language were found, valid or not.
@@ -59,7 +96,10 @@ pub fn load(files: &[SourceFile]) -> Loaded {
                     let mut decoder = Decoder::new(file, document);
                     let journey = JourneyIntent::decode(document.root(), &mut decoder)
                         .and_then(|intent| finish(&intent, &mut decoder, &contracts, &mut named));
-                    loaded.journeys.extend(journey);
+                    if let Some((journey, places)) = journey {
+                        loaded.journeys.push(journey);
+                        loaded.places.push(places);
+                    }
                     diagnostics.extend(decoder.finish());
                 }
                 Kind::Evidence => with_evidence.push(file),
@@ -119,7 +159,7 @@ fn finish(
     decoder: &mut Decoder<'_>,
     contracts: &HashMap<String, Option<Probability>>,
     named: &mut HashMap<String, String>,
-) -> Option<Journey> {
+) -> Option<(Journey, JourneyPlaces)> {
     let name = intent.metadata.as_ref().and_then(|metadata| metadata.name.as_ref());
     if let Some(name) = name {
         let node = decoder.document.node(name.at);
@@ -132,9 +172,9 @@ fn finish(
             named.insert(name.value.0.clone(), here);
         }
     }
-    let (mut journey, slo_refs) = lower::lower(intent, decoder)?;
-    for (component, at) in journey.components.iter_mut().zip(slo_refs) {
-        let (Some(reference), Some(at)) = (&component.atomic_slo_ref, at) else { continue };
+    let (mut journey, places) = lower::lower(intent, decoder)?;
+    for (component, at) in journey.components.iter_mut().zip(&places.atomic_slo_refs) {
+        let (Some(reference), Some(at)) = (&component.atomic_slo_ref, *at) else { continue };
         let name = reference.strip_prefix("openslo:").unwrap_or(reference);
         match contracts.get(name) {
             Some(target) => component.contract = *target,
@@ -146,7 +186,16 @@ fn finish(
         }
     }
     journey.digest = canonical::digest(&journey);
-    Some(journey)
+    let place = |at: &NodeId| {
+        let node = decoder.document.node(*at);
+        let path = decoder.document.path(*at);
+        Place { file: decoder.file.to_owned(), line: node.line, column: node.column, path }
+    };
+    let places = JourneyPlaces {
+        components: places.components.iter().map(place).collect(),
+        parameters: places.parameters.iter().map(place).collect(),
+    };
+    Some((journey, places))
 }
 
 fn contracts(files: &[SourceFile]) -> HashMap<String, Option<Probability>> {

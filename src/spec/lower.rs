@@ -43,12 +43,8 @@ pub(crate) struct Places {
     pub(crate) dependence: Option<NodeId>,
 }
 
-/// Checks and converts; beside the journey, where the `atomicSLORef` of each component stands. `None` where an error
-/// was reported. The digest is left to the caller, since contracts are part of it.
-pub(crate) fn lower(
-    intent: &JourneyIntent,
-    decoder: &mut Decoder<'_>,
-) -> Option<(Journey, Vec<Option<NodeId>>)> {
+/// Checks and converts; beside the journey, where its parts stand. `None` where an error was reported. The digest is left to the caller, since contracts are part of it.
+pub(crate) fn lower(intent: &JourneyIntent, decoder: &mut Decoder<'_>) -> Option<(Journey, Places)> {
     let Placed { record: spec, at } = intent.spec.as_ref()?;
     let mut places = Places {
         spec: *at,
@@ -127,7 +123,7 @@ pub(crate) fn lower(
     {
         decoder.report(Code::OperatorRule, places.spec, error.to_string(), None);
     }
-    (decoder.errors() == 0).then_some((journey, places.atomic_slo_refs))
+    (decoder.errors() == 0).then_some((journey, places))
 }
 
 fn rising(windows: impl Iterator<Item = Window>) -> Vec<Window> {

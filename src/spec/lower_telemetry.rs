@@ -147,8 +147,9 @@ pub(crate) fn has_window(query: &str) -> bool {
     })
 }
 
-/// The query with a range where its window stands.
-pub(crate) fn with_window(query: &str, window: Window) -> String {
+/// The query with a range where its window stands (`{{window}}`, `{{ .window }}` and the like).
+#[must_use]
+pub fn with_window(query: &str, window: Window) -> String {
     let (mut out, mut rest) = (String::with_capacity(query.len()), query);
     while let Some((before, after)) = rest.split_once("{{") {
         out.push_str(before);

@@ -21,13 +21,15 @@ mod preset;
 mod scalar;
 mod step;
 mod tree_text;
+pub mod upstream_rules;
 
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use document::{MAX_FILE_BYTES, MAX_NODES};
 pub use evidence_file::load_evidence;
 pub use format::{Form, Formatted, format};
 pub use json_schema::json_schema;
-pub use load::{Loaded, load};
+pub use load::{JourneyPlaces, Loaded, Place, load};
+pub use lower_telemetry::with_window;
 
 /// A file as read by the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod brute_force;
+mod cli_check;
 mod demo;
 mod evidence_http;
 mod explain;

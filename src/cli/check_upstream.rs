@@ -1,0 +1,200 @@
+//! `emac check --upstream.url URL`: asks a Prometheus for the facts that [`crate::spec::upstream_rules`] judges.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty, Limited};
+
+use crate::journey::Journey;
+use crate::journey::component::{Component, Telemetry};
+use crate::series::Matcher;
+use crate::spec::upstream_rules::{
+    HistogramFacts, QueryFacts, TRAFFIC_WINDOW, histogram_findings, query_findings,
+};
+use crate::spec::{Diagnostic, JourneyPlaces, Place, with_window};
+use crate::unit::{Timestamp, Window};
+use crate::upstream::http::{HttpSettings, HttpUpstream};
+use crate::upstream::{Upstream, UpstreamError};
+
+/// How long the upstream may take for one question.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The greatest answer about names and labels, in bytes.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// The window that queries are asked for.
+const WINDOW: &str = "5m";
+
+/// Everything that the upstream knows against the telemetry of the journeys.
+///
+/// # Errors
+/// Where the upstream does not answer: then nothing is known, and that is not the same as no findings.
+pub fn check(url: &str, journeys: &[Journey], places: &[JourneyPlaces]) -> anyhow::Result<Vec<Diagnostic>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let upstream = HttpUpstream::new(HttpSettings::new(url))?;
+        let millis =
+            SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_millis();
+        let mut asking = Asking {
+            upstream: &upstream,
+            at: Timestamp::from_millis(i64::try_from(millis)?),
+            window: WINDOW.parse()?,
+            names: Vec::new(),
+        };
+        asking.names = asking.list("/api/v1/label/__name__/values").await?;
+        let mut findings = Vec::new();
+        for (journey, places) in journeys.iter().zip(places) {
+            for (component, place) in journey.components.iter().zip(&places.components) {
+                findings.extend(asking.component(journey, component, place).await?);
+            }
+            for (parameter, place) in journey.parameters.iter().zip(&places.parameters) {
+                if let Some(query) = &parameter.promql {
+                    let facts = asking.query(query).await?;
+                    findings.extend(query_findings(journey, "promql", None, place, &facts));
+                }
+            }
+        }
+        Ok(findings)
+    })
+}
+
+struct Asking<'a> {
+    upstream: &'a HttpUpstream,
+    at: Timestamp,
+    window: Window,
+    names: Vec<String>,
+}
+
+impl Asking<'_> {
+    async fn component(
+        &self,
+        journey: &Journey,
+        component: &Component,
+        place: &Place,
+    ) -> anyhow::Result<Vec<Diagnostic>> {
+        match &component.telemetry {
+            None => Ok(Vec::new()),
+            Some(Telemetry::Histogram { metric, matchers, success, .. }) => {
+                let facts = self.histogram(metric, matchers, success).await?;
+                Ok(histogram_findings(journey, component, place, &facts))
+            }
+            Some(Telemetry::Queries { good, total, latency, failure_latency, unit }) => {
+                let fields = [
+                    ("good", good, None),
+                    ("total", total, None),
+                    ("latency", latency, Some(*unit)),
+                    ("failureLatency", failure_latency, Some(*unit)),
+                ];
+                let mut findings = Vec::new();
+                for (field, query, buckets) in fields {
+                    let Some(query) = query else { continue };
+                    let facts = self.query(query).await?;
+                    // Where nothing failed or everything did, one of these is rightly empty.
+                    let may_be_empty = matches!(field, "good" | "failureLatency");
+                    if may_be_empty && facts == QueryFacts::Series(Vec::new()) {
+                        continue;
+                    }
+                    findings.extend(query_findings(journey, field, buckets, place, &facts));
+                }
+                Ok(findings)
+            }
+        }
+    }
+
+    async fn histogram(
+        &self,
+        metric: &str,
+        matchers: &[Matcher],
+        success: &[Matcher],
+    ) -> anyhow::Result<HistogramFacts> {
+        let buckets = format!("{metric}_bucket");
+        let mut facts = HistogramFacts { names: self.names.clone(), ..HistogramFacts::default() };
+        if !facts.names.contains(&buckets) {
+            return Ok(facts);
+        }
+        let matching = format!("?match[]={}", escape(&buckets)).replace("[]", "%5B%5D");
+        facts.labels = self.list(&format!("/api/v1/labels{matching}")).await?;
+        let named: BTreeMap<_, _> =
+            matchers.iter().chain(success).map(|matcher| (&matcher.name, ())).collect();
+        for name in named.into_keys().filter(|name| facts.labels.contains(name)) {
+            let values = self.list(&format!("/api/v1/label/{}/values{matching}", escape(name))).await?;
+            facts.values.insert(name.clone(), values);
+        }
+        let selector = |more: &str| {
+            let mut shown: Vec<_> = matchers.iter().map(ToString::to_string).collect();
+            if !more.is_empty() {
+                shown.push(more.to_owned());
+            }
+            format!("{buckets}{{{}}}", shown.join(","))
+        };
+        if let QueryFacts::Series(edges) = self.query(&format!("count by (le) ({})", selector(""))).await? {
+            facts.edges = edges;
+        }
+        let traffic = format!("sum(increase({}[{TRAFFIC_WINDOW}]))", selector("le=\"+Inf\""));
+        facts.traffic = self.ask(&traffic).await?.and_then(|answer| {
+            answer.series.first().and_then(|series| series.samples.first()).map(|sample| sample.value)
+        });
+        Ok(facts)
+    }
+
+    async fn query(&self, query: &str) -> anyhow::Result<QueryFacts> {
+        let query = with_window(query, self.window);
+        match self.upstream.instant(&query, self.at, Instant::now() + TIMEOUT).await {
+            Ok(answer) => {
+                let edges = answer.series.iter().map(|series| series.labels.get("le").to_owned());
+                Ok(QueryFacts::Series(edges.collect()))
+            }
+            Err(UpstreamError::Refused { status: 400 | 422, message, .. }) => {
+                Ok(QueryFacts::Refused(message))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// An answer, or nothing where the upstream refuses the query.
+    async fn ask(&self, query: &str) -> anyhow::Result<Option<crate::upstream::Answer>> {
+        match self.upstream.instant(query, self.at, Instant::now() + TIMEOUT).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(UpstreamError::Refused { status: 400 | 422, .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A list of names of the upstream's API.
+    async fn list(&self, target: &str) -> anyhow::Result<Vec<String>> {
+        let ask = async {
+            let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed();
+            let response = self.upstream.forward(Request::get(target).body(body)?).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
+            if !status.is_success() {
+                bail!("status {status}");
+            }
+            #[derive(serde::Deserialize)]
+            struct List {
+                data: Vec<String>,
+            }
+            Ok(serde_json::from_slice::<List>(&body)?.data)
+        };
+        let name = self.upstream.name();
+        tokio::time::timeout(TIMEOUT, ask)
+            .await
+            .with_context(|| format!("upstream {name} did not answer {target} in time"))?
+            .with_context(|| format!("upstream {name} did not answer {target}"))
+    }
+}
+
+/// A component of a URL: everything but the unreserved characters is escaped.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
