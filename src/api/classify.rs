@@ -1,5 +1,7 @@
 //! Whose series a query is about.
 
+use std::sync::Arc;
+
 use super::error::ApiError;
 use crate::promql::guard;
 use crate::promql::matcher::MatcherSet;
@@ -26,16 +28,12 @@ pub(crate) enum Side {
     Both,
 }
 
-/// Decides by a linear scan, and parses only where that leaves a doubt. `known` are the series of the model; they are
-/// asked for only where a selector has no literal name.
+/// Decides by a linear scan, and parses only where that leaves a doubt. `ours` are the series of the model; they
+/// are asked for only where a selector has no literal name.
 ///
 /// # Errors
 /// 400 where a text that names a synthetic series cannot be parsed; 422 where an expression mixes series of both.
-pub(crate) fn classify(
-    text: &str,
-    max_bytes: usize,
-    known: &dyn Fn() -> Vec<Labels>,
-) -> Result<Concern, ApiError> {
+pub(crate) fn classify(text: &str, max_bytes: usize, ours: &dyn Known) -> Result<Concern, ApiError> {
     let concerns = guard::concerns(text, catalog::is_synthetic);
     if !concerns.any() {
         return Ok(Concern::Upstream);
@@ -46,12 +44,7 @@ pub(crate) fn classify(
         // Newer syntax than ours, or a fault that the upstream words better.
         Err(_) => return Ok(Concern::Upstream),
     };
-    let mut series = None;
-    let sides: Vec<Side> = query
-        .selectors()
-        .iter()
-        .map(|matchers| side(matchers, || series.get_or_insert_with(known).as_slice()))
-        .collect();
+    let sides: Vec<Side> = query.selectors().iter().map(|matchers| side(matchers, ours)).collect();
     let all = |side| sides.iter().all(|found| *found == side);
     if all(Side::Theirs) {
         Ok(Concern::Upstream)
@@ -74,14 +67,24 @@ pub(crate) fn classify(
     }
 }
 
+/// The synthetic series that there are.
+pub(crate) trait Known {
+    /// Whether some have this label, whatever its value.
+    fn has_label(&self, name: &str) -> bool;
+
+    /// Their labels; asked for only where nothing cheaper decides.
+    fn series(&self) -> Arc<Vec<Labels>>;
+}
+
 /// Whose series a selector is about.
-pub(crate) fn side<'a>(matchers: &MatcherSet, known: impl FnOnce() -> &'a [Labels]) -> Side {
+pub(crate) fn side(matchers: &MatcherSet, ours: &dyn Known) -> Side {
     match matchers.literal_name() {
         Some(name) if catalog::is_synthetic(name) => Side::Ours,
         Some(_) => Side::Theirs,
         None => {
-            let possible = catalog::families().iter().any(|family| matchers.matches_name(family.name));
-            if possible && known().iter().any(|labels| matchers.matches(labels)) {
+            let possible = catalog::families().iter().any(|family| matchers.matches_name(family.name))
+                && matchers.matches_without_others(|label| ours.has_label(label));
+            if possible && ours.series().iter().any(|labels| matchers.matches(labels)) {
                 Side::Both
             } else {
                 Side::Theirs
@@ -95,12 +98,21 @@ mod tests {
     use super::*;
     use crate::wire::prometheus_json::ErrorType;
 
-    fn known() -> Vec<Labels> {
-        vec![Labels::named("emac_journey_gate").with("journey", "checkout").with("verdict", "pass")]
+    struct One;
+
+    impl Known for One {
+        fn has_label(&self, name: &str) -> bool {
+            ["journey", "verdict"].contains(&name)
+        }
+
+        fn series(&self) -> Arc<Vec<Labels>> {
+            let gate = Labels::named("emac_journey_gate").with("journey", "checkout").with("verdict", "pass");
+            Arc::new(vec![gate])
+        }
     }
 
     fn concern(text: &str) -> Result<&'static str, ErrorType> {
-        match classify(text, guard::MAX_QUERY_BYTES, &known) {
+        match classify(text, guard::MAX_QUERY_BYTES, &One) {
             Ok(Concern::Upstream) => Ok("upstream"),
             Ok(Concern::Ours(_)) => Ok("ours"),
             Ok(Concern::Both(_)) => Ok("both"),
@@ -153,7 +165,7 @@ mod tests {
         ] {
             assert_eq!(concern(text), Err(ErrorType::Execution), "{text}");
         }
-        let error = classify("emac_journey_gate and up", 8192, &known).unwrap_err();
+        let error = classify("emac_journey_gate and up", 8192, &One).unwrap_err();
         assert!(
             error.message.contains("emac_journey_gate") && error.message.contains("\"up\""),
             "{}",

@@ -200,11 +200,9 @@ fn matching_series(
     if in_future {
         return Ok(Vec::new());
     }
-    let mut series = state.engine().known_series();
-    series.retain(|labels| !given || selectors.iter().any(|matchers| matchers.matches(labels)));
-    series.sort();
-    series.dedup();
-    Ok(series)
+    let known = state.known_series();
+    let selected = |labels: &&Labels| !given || selectors.iter().any(|matchers| matchers.matches(labels));
+    Ok(known.iter().filter(selected).cloned().collect())
 }
 
 /// The matchers of a `match[]`, if they could select a series of ours. A text that we cannot parse is the upstream's,
@@ -218,10 +216,7 @@ pub(super) fn selector(state: &ApiState, text: &str) -> Result<Option<MatcherSet
     match Query::parse(text, state.settings().limits.query_bytes) {
         Ok(query) if query.is_selector() => {
             let matchers = query.selectors().first().cloned();
-            Ok(matchers.filter(|matchers| {
-                let known = state.engine().known_series();
-                side(matchers, || known.as_slice()) != Side::Theirs
-            }))
+            Ok(matchers.filter(|matchers| side(matchers, state) != Side::Theirs))
         }
         Ok(_) | Err(_) if !concerns.named => Ok(None),
         Ok(_) => Err(invalid("not a selector of series".to_owned())),
@@ -238,7 +233,7 @@ fn metadata_entries(state: &ApiState, metric: &str) -> Map<String, Json> {
     if !metric.is_empty() && !catalog::is_synthetic(metric) {
         return Map::new();
     }
-    let series = state.engine().known_series();
+    let series = state.known_series();
     let names: BTreeSet<&str> = series.iter().map(|labels| labels.get(NAME)).collect();
     names
         .into_iter()

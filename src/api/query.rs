@@ -56,8 +56,7 @@ async fn answer(state: ApiState, request: Request, kind: Kind) -> Response {
     let Some(parameters) = call.parameters().cloned() else {
         return forward::unchanged(&state, call).await;
     };
-    let known = || state.engine().known_series();
-    let concern = classify(parameters.get("query"), state.settings().limits.query_bytes, &known);
+    let concern = classify(parameters.get("query"), state.settings().limits.query_bytes, &state);
     let (query, union) = match concern {
         Ok(Concern::Upstream) => return forward::unchanged(&state, call).await,
         Ok(Concern::Ours(query)) => (query, false),

@@ -1,14 +1,17 @@
 //! What the handlers share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use regex::Regex;
 
+use super::classify::Known;
 use super::page::JourneyState;
 use super::page::observed::Observer;
 use crate::execute::Engine;
+use crate::series::Labels;
+use crate::synthetic::catalog;
 use crate::telemetry::Telemetry;
 use crate::unit::Timestamp;
 use crate::upstream::Upstream;
@@ -65,6 +68,16 @@ impl ApiSettings {
     }
 }
 
+impl Known for ApiState {
+    fn has_label(&self, name: &str) -> bool {
+        catalog::LABELS.contains(&name) || !self.inner.engine.settings().external_labels.get(name).is_empty()
+    }
+
+    fn series(&self) -> Arc<Vec<Labels>> {
+        self.known_series()
+    }
+}
+
 /// Reads, checks and swaps the model; blocking. `Err` holds the diagnostics, and the last good model stays.
 pub type Reload = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -84,6 +97,15 @@ struct Inner {
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
     draining: AtomicBool,
+    known: Mutex<KnownSeries>,
+}
+
+/// The labels of all synthetic series, and which evaluations they are of.
+#[derive(Default)]
+struct KnownSeries {
+    revision: u64,
+    evaluated: Option<Timestamp>,
+    series: Arc<Vec<Labels>>,
 }
 
 impl ApiState {
@@ -106,6 +128,7 @@ impl ApiState {
                 reload,
                 reloading: tokio::sync::Mutex::default(),
                 draining: AtomicBool::new(false),
+                known: Mutex::default(),
             }),
         }
     }
@@ -150,6 +173,21 @@ impl ApiState {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.inner.engine.settings().clock)()
+    }
+
+    /// The labels of all synthetic series, sorted and unique. Rendered at most once for each pass of the evaluation:
+    /// for a large model that takes much longer than a query may.
+    #[must_use]
+    pub fn known_series(&self) -> Arc<Vec<Labels>> {
+        let engine = &self.inner.engine;
+        let revision = engine.model().revision;
+        let evaluated = engine.latest().iter().map(|evaluation| evaluation.time).max();
+        let mut known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.revision != revision || known.evaluated != evaluated {
+            let series = Arc::new(engine.known_series());
+            *known = KnownSeries { revision, evaluated, series };
+        }
+        Arc::clone(&known.series)
     }
 
     /// From here on the server is not ready, and finishes what it has begun.

@@ -133,6 +133,14 @@ impl MatcherSet {
         self.each().filter(|(matcher, _)| matcher.name == NAME).all(|(m, regex)| is_match(m, regex, name))
     }
 
+    /// Whether a series that has none of the labels beyond `known` could match.
+    #[must_use]
+    pub fn matches_without_others(&self, known: impl Fn(&str) -> bool) -> bool {
+        self.each()
+            .filter(|(m, _)| m.name != NAME && !known(&m.name))
+            .all(|(m, regex)| is_match(m, regex, ""))
+    }
+
     /// The name that every matching series has, where the selector says it literally.
     #[must_use]
     pub fn literal_name(&self) -> Option<&str> {
@@ -296,6 +304,9 @@ mod tests {
         .unwrap();
         assert!(set.matches_name("emac_journey_gate") && !set.matches_name("up"));
         assert_eq!(set.literal_name(), None);
+        assert!(
+            set.matches_without_others(|label| label == "journey") && !set.matches_without_others(|_| false)
+        );
         assert!(!set.matches_everything());
         assert_eq!(set.to_string(), r#"{__name__=~"emac_.*",journey="checkout"}"#);
     }

@@ -6,6 +6,24 @@
 /// The prefix that every synthetic series shares; a query without it names none.
 pub const PREFIX: &str = "emac_journey_";
 
+/// Every label of synthetic series besides their names and the external ones.
+pub const LABELS: [&str; 14] = [
+    "accepted",
+    "component",
+    "dependence",
+    "digest",
+    "domain",
+    "journey",
+    "le",
+    "quantile",
+    "reason",
+    "revision",
+    "side",
+    "source",
+    "verdict",
+    "window",
+];
+
 /// The type of a family, as in the exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -512,6 +512,9 @@ mod tests {
     fn every_sample_belongs_to_a_declared_family() {
         for (labels, _) in samples(&evaluation(true)) {
             assert!(catalog::is_synthetic(labels.get("__name__")), "{labels}");
+            for (name, _) in labels.iter().filter(|(name, _)| *name != "__name__") {
+                assert!(catalog::LABELS.contains(&name), "{labels}");
+            }
         }
     }
 
