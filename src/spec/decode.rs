@@ -85,6 +85,11 @@ impl<'d> Decoder<'d> {
         self.report(code, at, message, help);
     }
 
+    /// Whether further findings are only counted: then hints for them are wasted work.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.diagnostics.len() >= MAX_DIAGNOSTICS
+    }
+
     /// How many errors were reported so far.
     pub(crate) const fn errors(&self) -> usize {
         self.errors
@@ -130,7 +135,7 @@ impl<'d> Decoder<'d> {
             if known.contains(&name) {
                 continue;
             }
-            let help = did_you_mean(name, known.iter().copied());
+            let help = if self.is_full() { None } else { did_you_mean(name, known.iter().copied()) };
             let message = format!("unknown field `{}`; allowed: {}", shortened(name), known.join(", "));
             self.report(Code::UnknownField, *key, message, help);
         }

@@ -187,7 +187,7 @@ fn printable(text: &str) -> String {
 #[must_use]
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Beyond these, comparing costs more than a hint is worth.
-    const MAX_CANDIDATES: usize = 5_000;
+    const MAX_CANDIDATES: usize = 2_000;
     const MAX_LENGTH: usize = 100;
     if name.len() > MAX_LENGTH {
         return None;

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
 use super::SourceFile;
+use super::decode::MAX_DIAGNOSTICS;
 use super::diagnostic::{Code, Diagnostic};
 
 /// The largest file, in bytes. A spec of 1,000 components is a fifth of it.
@@ -348,6 +349,18 @@ impl Builder<'_> {
         Box::new(Diagnostic { line, column, ..Diagnostic::of_file(code, self.file, message, help) })
     }
 
+    /// Keeps a fault that does not end the reading; beyond the limit, one note stands for the rest.
+    fn push_fault(&mut self, fault: Diagnostic) {
+        match self.diagnostics.len() {
+            n if n < MAX_DIAGNOSTICS => self.diagnostics.push(fault),
+            MAX_DIAGNOSTICS => {
+                let message = "more findings of this file are left out";
+                self.diagnostics.push(Diagnostic::of_file(Code::TooMany, self.file, message, None));
+            }
+            _ => {}
+        }
+    }
+
     fn too_deep(&self, line: usize, column: usize) -> Box<Diagnostic> {
         let message = "collections are nested too deeply".to_owned();
         let help = "an operator tree may be 256 levels deep, 120 in flow style".to_owned();
@@ -403,7 +416,7 @@ impl Builder<'_> {
             "YAML tags are not part of the language".to_owned(),
             Some("leave the tag out; quote what must be text".to_owned()),
         );
-        self.diagnostics.push(*fault);
+        self.push_fault(*fault);
     }
 
     fn start(&mut self, content: Content, anchor: usize, span: Span) -> Result<(), Box<Diagnostic>> {
@@ -501,7 +514,7 @@ impl Builder<'_> {
         };
         if let Some((code, message, help)) = fault {
             let fault = self.fault(code, line, column, message, Some(help.to_owned()));
-            self.diagnostics.push(*fault);
+            self.push_fault(*fault);
         }
     }
 
@@ -579,6 +592,7 @@ impl Builder<'_> {
         self.open.clear();
         if let Some(root) = self.root.take()
             && self.diagnostics.len() == faults_before
+            && faults_before <= MAX_DIAGNOSTICS
         {
             self.documents.push(Document { nodes, root });
         }

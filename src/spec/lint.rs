@@ -14,6 +14,9 @@ use crate::journey::governance::Dependence;
 use crate::series::MatchOp;
 use crate::unit::Seconds;
 
+/// How many leaves the search for shared redundancy looks at; deep nests of wide races would cost their product.
+const REDUNDANCY_BUDGET: usize = 100_000;
+
 /// Labels that name a service: what differs beside an equal one of these splits that service's requests.
 const SERVICE_LABELS: [&str; 7] =
     ["service", "service_name", "app", "job", "destination_service", "deployment", "envoy_cluster_name"];
@@ -24,7 +27,7 @@ pub(crate) fn lint(journey: &Journey, tree: &Tree<'_>, places: &Places, decoder:
         journey.components.iter().enumerate().map(|(id, component)| (component.name.as_str(), id)).collect();
     let mut used = vec![false; journey.components.len()];
     let mut parameters_used = BTreeSet::new();
-    let mut lint = Lint { journey, tree, ids: &ids, decoder };
+    let mut lint = Lint { journey, tree, ids: &ids, decoder, budget: REDUNDANCY_BUDGET };
     lint.visit(&tree.expression, &mut used, &mut parameters_used);
     components(journey, places, &used, decoder);
     for (parameter, at) in journey.parameters.iter().zip(&places.parameters) {
@@ -149,6 +152,7 @@ struct Lint<'a, 'm, 'd> {
     tree: &'a Tree<'a>,
     ids: &'a HashMap<&'a str, usize>,
     decoder: &'m mut Decoder<'d>,
+    budget: usize,
 }
 
 impl<'a> Lint<'a, '_, '_> {
@@ -239,7 +243,10 @@ impl<'a> Lint<'a, '_, '_> {
         let mut domains: BTreeMap<usize, usize> = BTreeMap::new();
         for alternative in &alternatives {
             let mut leaves = BTreeSet::new();
-            collect_leaves(alternative, &mut leaves);
+            collect_leaves(alternative, &mut leaves, &mut self.budget);
+            if self.budget == 0 {
+                return;
+            }
             let of: BTreeSet<usize> = leaves
                 .iter()
                 .filter_map(|name| self.component(name))
@@ -320,11 +327,15 @@ impl<'a> Lint<'a, '_, '_> {
     }
 }
 
-fn collect_leaves<'a>(at: &'a Expression, leaves: &mut BTreeSet<&'a str>) {
+fn collect_leaves<'a>(at: &'a Expression, leaves: &mut BTreeSet<&'a str>, budget: &mut usize) {
+    if *budget == 0 {
+        return;
+    }
+    *budget -= 1;
     if let Term::Component(name) = &at.term {
         leaves.insert(name);
     }
     for operand in at.operands() {
-        collect_leaves(operand, leaves);
+        collect_leaves(operand, leaves, budget);
     }
 }

@@ -49,7 +49,7 @@ fn report(
     match text {
         None => decoder.report(code, NodeId::from_index(at), message, help),
         Some(text) => {
-            let (line, column) = place_in_text(decoder, text, at);
+            let (line, column) = if decoder.is_full() { (0, 0) } else { place_in_text(decoder, text, at) };
             decoder.report_at(code, text.at, line, column, message, help);
         }
     }
@@ -310,6 +310,10 @@ impl Lowering<'_, '_> {
         }
         if let Some(id) = self.component_ids.get(name) {
             return Some(*id);
+        }
+        if self.components_declared && self.decoder.is_full() {
+            report(self.decoder, self.text, Code::UnknownComponent, at, String::new(), None);
+            return None;
         }
         if self.components_declared {
             let known = self.components.iter().map(|component| component.name.as_str());

@@ -105,7 +105,8 @@ fn missing_labels(
     // unless another condition tells them apart, or the absence is what is asked for.
     let told_apart = success.iter().any(|matcher| exists(&matcher));
     let suspicious = success.iter().filter(|matcher| {
-        !matches_absent(matcher) || !told_apart && !(matcher.op == MatchOp::Equal && matcher.value.is_empty())
+        let asks_for_absence = matcher.op == MatchOp::Equal && matcher.value.is_empty();
+        !matches_absent(matcher) || !(told_apart || asks_for_absence)
     });
     let wanted = matchers.iter().filter(|matcher| !matches_absent(matcher)).chain(suspicious);
     wanted
