@@ -83,6 +83,11 @@ impl<'a> Answers<'a> {
         self.plan.journeys.iter().map(|journey| reader.journey(journey, &sources)).collect()
     }
 
+    /// Whether the upstream said anything of use, be it incomplete.
+    fn is_answered(&self, query: QueryId) -> bool {
+        !matches!(self.outcomes.get(query), Some(Outcome::Failed | Outcome::Malformed))
+    }
+
     fn table(&self, query: QueryId) -> Result<Option<&'a Table>, Fault> {
         match self.outcomes.get(query) {
             Some(Outcome::Answered(table)) => Ok(Some(table)),
@@ -140,7 +145,7 @@ impl Reader<'_> {
         let used = || plan.components.iter().map(|&source| &sources[source]);
         let answered: Vec<bool> = used()
             .filter_map(|source| source.answered)
-            .chain(parameters.iter().map(|&query| !matches!(self.answers.table(query), Err(_))))
+            .chain(parameters.iter().map(|&query| self.answers.is_answered(query)))
             .collect();
         let unusable = used().flat_map(|s| s.windows.values()).any(|base| matches!(base, Base::Unusable))
             || parameters.iter().any(|&query| matches!(self.answers.table(query), Err(Fault::Unusable)));
@@ -275,7 +280,7 @@ impl Reader<'_> {
 
     /// Whether at least one of the queries was answered; `None` where there are none.
     fn any_answered(&self, queries: impl Iterator<Item = QueryId>) -> Option<bool> {
-        queries.map(|query| self.answers.table(query).is_ok()).reduce(|a, b| a || b)
+        queries.map(|query| self.answers.is_answered(query)).reduce(|a, b| a || b)
     }
 
     fn time(&self, kind: QueryKind) -> Option<Timestamp> {

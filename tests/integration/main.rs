@@ -5,7 +5,9 @@
 mod brute_force;
 mod cli_check;
 mod demo;
+mod evidence_engine;
 mod evidence_http;
+mod evidence_prometheus;
 mod explain;
 mod generated_code;
 mod http_client;
