@@ -35,6 +35,8 @@ struct Gap {
     journeys: Vec<ModelledJourney>,
     /// Their first known point.
     until: Timestamp,
+    /// The oldest point to be kept.
+    horizon: Timestamp,
 }
 
 impl Engine {
@@ -51,39 +53,35 @@ impl Engine {
     /// The journeys whose samples begin latest, if that is within the retention.
     fn newest_gap(&self) -> Option<Gap> {
         let model = self.model();
-        let horizon = self.horizon();
-        let mut firsts: Vec<(Timestamp, &ModelledJourney)> = model
+        let retention = i64::try_from(self.settings.retention.millis()).unwrap_or(i64::MAX);
+        let mut firsts: Vec<(Timestamp, Timestamp, &ModelledJourney)> = model
             .journeys
             .iter()
             .filter_map(|known| {
                 let kept = self.kept(&known.journey.name);
                 let kept = kept.read().unwrap_or_else(PoisonError::into_inner);
-                kept.points().first_key_value().map(|(&first, _)| (first, known))
+                let (first, last) = kept.points().first_key_value().zip(kept.points().last_key_value())?;
+                // Measured from the newest point, as the loop forgets: else the two would undo each other's work.
+                let horizon = last.0.plus_millis(self.interval_millis() - 1 - retention);
+                Some((*first.0, horizon.floor_to(self.settings.interval), known))
             })
-            .filter(|(first, _)| *first > horizon)
+            .filter(|(first, horizon, _)| first > horizon)
             .collect();
-        let until = firsts.iter().map(|(first, _)| *first).max()?;
-        firsts.retain(|(first, _)| *first == until);
+        let (until, horizon) = firsts.iter().map(|(first, horizon, _)| (*first, *horizon)).max()?;
+        firsts.retain(|(first, ..)| *first == until);
         // What a live pass holds for a journey says what a block will.
         let series = self.evidence_series.load(std::sync::atomic::Ordering::Relaxed).max(1);
         let points = usize::try_from(BLOCK_POINTS).unwrap_or(1);
         let groups = series.saturating_mul(points).div_ceil(MAX_VALUES);
         let most = firsts.len().div_ceil(groups.max(1)).max(1);
-        let journeys = firsts.into_iter().take(most).map(|(_, known)| known.clone()).collect();
-        Some(Gap { journeys, until })
-    }
-
-    /// The oldest point that is kept.
-    fn horizon(&self) -> Timestamp {
-        let retention = i64::try_from(self.settings.retention.millis()).unwrap_or(i64::MAX);
-        let oldest = self.last_due((self.settings.clock)()).plus_millis(-retention);
-        oldest.plus_millis(self.interval_millis() - 1).floor_to(self.settings.interval)
+        let journeys = firsts.into_iter().take(most).map(|(_, _, known)| known.clone()).collect();
+        Some(Gap { journeys, until, horizon })
     }
 
     async fn fill(&self, gap: Gap) {
         let interval = self.interval_millis();
         let last = gap.until.plus_millis(-interval);
-        let first = gap.until.plus_millis(-interval * BLOCK_POINTS).max(self.horizon());
+        let first = gap.until.plus_millis(-interval * BLOCK_POINTS).max(gap.horizon);
         let Ok(grid) = StepGrid::new(first, last, self.settings.interval) else { return };
         let count = u64::try_from(grid.points() * gap.journeys.len()).unwrap_or(u64::MAX);
         let options = SpanOptions { window: None, half_speed: true };

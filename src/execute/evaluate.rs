@@ -100,6 +100,18 @@ pub(super) fn with_flaw(evaluation: &mut Evaluation, reason: Reason) {
     evaluation.flaws.dedup();
 }
 
+/// Whether two evaluations differ in nothing but their time, so that their samples are equal.
+pub(super) fn renders_alike(a: &Evaluation, b: &Evaluation) -> bool {
+    let windows = a.windows.iter().zip(&b.windows);
+    a.windows.len() == b.windows.len()
+        && windows
+            .into_iter()
+            .all(|(a, b)| a.window == b.window && Arc::ptr_eq(&a.composition, &b.composition))
+        && a.flaws == b.flaws
+        && a.evidence_age == b.evidence_age
+        && a.model == b.model
+}
+
 fn aged(newest: &Evaluation, time: Timestamp) -> Option<Seconds> {
     let since = time.seconds() - newest.time.seconds();
     newest.evidence_age.and_then(|age| Seconds::new(age.get() + since).ok())

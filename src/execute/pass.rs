@@ -203,6 +203,18 @@ impl Task {
         let time = context.time;
         let fresh = evaluate::evaluate(&known, time, reading, newest.as_deref(), composer, work);
         let good = fresh.is_some();
+        let repeats = fresh
+            .as_ref()
+            .zip(newest.clone())
+            .filter(|(fresh, newest)| !context.model_invalid && evaluate::renders_alike(fresh, newest));
+        if let Some((fresh, newest)) = repeats {
+            let mut kept = kept.write().unwrap_or_else(PoisonError::into_inner);
+            if kept.newest() == Some(newest.time) {
+                kept.repeat(time);
+                kept.forget_before(context.forget_before);
+                return Done { evaluation: Arc::new(fresh.clone()), good };
+            }
+        }
         let (mut evaluation, state) = match (fresh, newest) {
             (Some(fresh), _) => (fresh, PointState::Answered),
             (None, Some(newest))

@@ -114,6 +114,27 @@ impl JourneySamples {
         self.points.insert(point.time, point.state.clone());
     }
 
+    /// Appends a point with the values of the newest one: what a rendering of an unchanged evaluation would give.
+    pub(super) fn repeat(&mut self, time: Timestamp) {
+        let Some((&last, state)) = self.points.last_key_value() else { return };
+        if last >= time {
+            return;
+        }
+        let state = state.clone();
+        for id in std::mem::take(&mut self.order) {
+            if let Some(last) = self.series[id as usize].head.as_ref().and_then(XorEncoder::last) {
+                self.push(id, Sample { time, value: last.value });
+            }
+            self.order.push(id);
+        }
+        self.points.insert(time, state);
+    }
+
+    /// The newest point.
+    pub(super) fn newest(&self) -> Option<Timestamp> {
+        self.points.last_key_value().map(|(&last, _)| last)
+    }
+
     /// Puts consecutive points before all others, newest chunk by chunk. `next` is the grid point after the last of
     /// them: a series that ends there gets its stale marker there.
     pub(super) fn prepend(&mut self, points: &[Point], next: Timestamp) {
@@ -381,6 +402,19 @@ mod tests {
         assert_eq!(read(&kept, "a", 0, 499).first(), Some(&(240, Some(240.0))));
         assert_eq!(kept.points().len(), 200);
         assert!(kept.sample_bytes() < before);
+    }
+
+    #[test]
+    fn a_repeated_point_has_the_same_values_and_series_that_ended_stay_ended() {
+        let mut kept = JourneySamples::default();
+        kept.append(&point(1, &[("a", 1.0), ("b", 2.0)]));
+        kept.append(&point(2, &[("b", 3.0)]));
+        for repeated in 3..200 {
+            kept.repeat(at(repeated));
+        }
+        assert_eq!(read(&kept, "a", 0, 300), [(1, Some(1.0)), (2, None)]);
+        assert_eq!(read(&kept, "b", 2, 300), (2..200).map(|i| (i, Some(3.0))).collect::<Vec<_>>());
+        assert_eq!((kept.newest(), kept.points().len()), (Some(at(199)), 199));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use emac::execute::{Engine, EvaluationSettings, SelectError, fetch_evidence};
-use emac::journey::evidence::Measurement;
+use emac::journey::evidence::{Measurement, Reason};
 use emac::plan::read::{ReadSettings, Reading};
 use emac::series::{Labels, MatchOp, Matcher, NAME, STALE_NAN_BITS};
 use emac::unit::Timestamp;
@@ -31,8 +31,8 @@ spec:
 ";
 
 const STEP: i64 = 15_000;
-/// Scrapes of the history.
-const SCRAPES: i64 = 200;
+/// Scrapes of the history: it ends where the clock stands, else its rest would lie in the future.
+const SCRAPES: i64 = 161;
 
 /// The start of the history: five hours ago, at a full minute.
 fn start() -> Timestamp {
@@ -158,11 +158,9 @@ fn a_back_fill_over_range_queries_equals_the_live_samples_and_a_killed_prometheu
     for point in 60..=160 {
         runtime.block_on(live.evaluate_now(start.plus_millis(point * STEP)));
     }
-    assert!(
-        live.latest().iter().all(|evaluation| evaluation.flaws.is_empty()),
-        "{:?}",
-        live.latest()[0].flaws
-    );
+    // A tenth of the calls lies beyond the last finite edge: the p99 has no finite value, and says so.
+    let flaws = &live.latest()[0].flaws;
+    assert!(flaws.iter().all(|flaw| flaw.reason == Reason::OverflowBucket) && flaws.len() == 2, "{flaws:?}");
     let restarted = engine(Arc::clone(&upstream), now);
     runtime.block_on(restarted.evaluate_now(last));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
