@@ -112,7 +112,8 @@ fn wall_clock() -> Timestamp {
 
 /// A demo that has run for an hour of simulated time, up to now, and its first view.
 async fn prepared(seed: u64) -> anyhow::Result<(Demo, Option<View>)> {
-    let now = wall_clock();
+    // Whole intervals, so that what is left of an incident is a whole number of seconds.
+    let now = wall_clock().floor_to(Window::from_millis(SCRAPE_INTERVAL_MILLIS)?);
     let mut demo = Demo::new(Some(Schedule::starting(now)), seed, now.plus_millis(-PRE_RUN_MILLIS))?;
     demo.run_unwatched(now).await?;
     let first = demo.run(now).await?.pop();

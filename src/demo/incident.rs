@@ -55,25 +55,25 @@ pub const CYCLE_SECONDS: u32 = 45 * 60;
 /// (both at once would be one in a thousand), but the assumption of a shared fate does not.
 pub const INCIDENTS: [Incident; 4] = [
     Incident {
-        name: "payment network brown-out: 3% of requests fail at both providers",
+        name: "payment brown-out: 3% fail at both providers",
         effect: Effect::CommonTrouble { services: &PAYMENT, rate: 0.03, fails: true, slowdown: 1.0 },
         begins: 2 * 60,
         ends: 9 * 60,
     },
     Incident {
-        name: "payment network outage: 35% of requests fail at both providers",
+        name: "payment outage: 35% fail at both providers",
         effect: Effect::CommonTrouble { services: &PAYMENT, rate: 0.35, fails: true, slowdown: 2.0 },
         begins: 9 * 60,
         ends: 13 * 60,
     },
     Incident {
-        name: "inventory-db is four times slower",
-        effect: Effect::Slow { service: "inventory-db", factor: 4.0 },
+        name: "fraud is four times slower",
+        effect: Effect::Slow { service: "fraud", factor: 4.0 },
         begins: 20 * 60,
         ends: 26 * 60,
     },
     Incident {
-        name: "product cache storm: the hit ratio falls to 20%",
+        name: "product cache storm: hit ratio 20%",
         effect: Effect::CacheMisses { cache: "product", hit_ratio: 0.2 },
         begins: 33 * 60,
         ends: 39 * 60,

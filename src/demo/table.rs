@@ -101,10 +101,7 @@ mod tests {
         let s = |value| Seconds::new(value).unwrap();
         let view = View {
             time: Timestamp::from_millis(1_000_000_000_000),
-            incident: Some((
-                "payment network brown-out: 3% of requests fail at both providers",
-                "6m50s".parse().unwrap(),
-            )),
+            incident: Some(("payment brown-out: 3% fail at both providers", "6m50s".parse().unwrap())),
             journeys: vec![JourneyView {
                 journey: "checkout".to_owned(),
                 window: "5m".parse().unwrap(),
@@ -134,7 +131,7 @@ mod tests {
         assert_eq!(
             lines(&view),
             [
-                "01:46:40 UTC  INCIDENT payment network brown-out: 3% of requests fail at both pr",
+                "01:46:40 UTC  INCIDENT payment brown-out: 3% fail at both providers, 6m50s to go",
                 "journey                     estimate pessimistic  observed objective  verdict",
                 "checkout  availability 5m    99.999%     98.500%         –   98.500%  review",
                 "          p99.9 5m            401 ms        +Inf    400 ms    400 ms",
