@@ -94,7 +94,7 @@ pub fn judge(journey: &Journey, evidence: &Evidence, composition: &Composition) 
         let relation = if missed { "is below" } else { "meets" };
         let clause = format!("{side} availability {bound} {relation} the objective {target}");
         if missed {
-            misses.push(clause + &dominant_by(composition, |share| share.budget_share, "unavailability"));
+            misses.push(clause + &dominant_in_availability(composition));
         } else {
             met.push(clause);
         }
@@ -259,6 +259,25 @@ fn listed(head: &str, items: &[String]) -> String {
         text += &format!(" and {} more", items.len() - SHOWN);
     }
     text
+}
+
+/// The component with the greatest share, and before it the failure domain, where sharing its fate costs more.
+fn dominant_in_availability(composition: &Composition) -> String {
+    let component = composition.components.iter().map(|share| share.budget_share).fold(0.0, f64::max);
+    let domain = composition.domains.iter().max_by(|a, b| a.budget_share.total_cmp(&b.budget_share));
+    let of_component = dominant_by(composition, |share| share.budget_share, "unavailability");
+    match domain {
+        Some(domain) if domain.budget_share > component => {
+            let of_component = of_component.strip_prefix(" (dominant: ").unwrap_or(")");
+            let separator = if of_component == ")" { "" } else { "; component " };
+            format!(
+                " (dominant: failure domain {}, {:.0} %{separator}{of_component}",
+                domain.name,
+                100.0 * domain.budget_share
+            )
+        }
+        _ => of_component,
+    }
 }
 
 fn dominant_by(

@@ -70,10 +70,16 @@ pub fn seconds(time: Seconds) -> String {
     format!("{} {unit}", significant(scaled, 3))
 }
 
-/// A burn rate: `0.42×`, `14.4×`, `250×`.
+/// A burn rate: `< 0.01×`, `0.42×`, `14.4×`, `250×`.
 #[must_use]
 pub fn times(rate: f64) -> String {
-    if rate.is_infinite() { "∞×".to_owned() } else { format!("{}×", significant(rate, 3)) }
+    match rate {
+        r if r.is_infinite() => "∞×".to_owned(),
+        0.0 => "0×".to_owned(),
+        r if r < 0.01 => "< 0.01×".to_owned(),
+        r if r < 1.0 => format!("{r:.2}×"),
+        r => format!("{}×", significant(r, 3)),
+    }
 }
 
 /// A count: whole where it is whole or large, with thousands apart by a thin space.
@@ -191,6 +197,7 @@ mod tests {
         assert_eq!(count(99_950.4), "99\u{202f}950");
         assert_eq!(count(2.5), "2.5");
         assert_eq!(times(14.4), "14.4×");
+        assert_eq!(times(0.000_01), "< 0.01×");
         assert_eq!(share(0.000_1), "< 0.1 %");
     }
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::algebra::composition::{
-    Bounded, ComponentShare, Interval, LatencyQuantile, NodeResult, SuccessCurve,
+    Bounded, ComponentShare, DomainShare, Interval, LatencyQuantile, NodeResult, SuccessCurve,
 };
 use crate::distribution::histogram::ClassicHistogram;
 use crate::journey::component::{Component, ComponentKind, LatencyScope};
@@ -168,6 +168,20 @@ fn a_pessimistic_miss_blocks_and_names_bound_objective_and_dominant_component() 
     assert_eq!(
         judgement.reason,
         "pessimistic p99 +Inf exceeds the objective 400ms (dominant: c, 90 % of the latency)"
+    );
+}
+
+#[test]
+fn a_domain_that_costs_more_than_any_component_is_named_before_it() {
+    let mut composition = composition([0.98, 0.997, 0.999], FAST);
+    let domain =
+        |name: &str, budget_share| DomainShare { name: name.to_owned(), sensitivity: 1.0, budget_share };
+    composition.domains = vec![domain("zone", 0.3), domain("payment-network", 0.83)];
+    let judgement = judge(&journey(), &evidence(counted(), counted()), &composition);
+    assert_eq!(
+        judgement.reason,
+        "pessimistic availability 98 % is below the objective 99 % \
+         (dominant: failure domain payment-network, 83 %; component b, 70 % of the unavailability)"
     );
 }
 

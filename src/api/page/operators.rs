@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::derive::Derivation;
+use crate::derive::derivation::DomainResult;
 use crate::derive::number::{operand, percent, seconds};
 use crate::derive::step::Step;
 use crate::journey::operator::{Branch, Operator};
@@ -59,9 +60,18 @@ impl Drawing<'_> {
             if dominant == Some(component.name.as_str()) {
                 tags.push(("dominant", "dominant"));
             }
+            if self.dominant_domain().is_some_and(|domain| component.domains.contains(&domain.name)) {
+                tags.push(("dominant", "dominant domain"));
+            }
         }
         let class: String = tags.iter().map(|(class, _)| format!(" {class}")).collect();
         html! { div class=(format!("op leaf{class}")) { (head(step, edge, self.quantile, &tags)) } }
+    }
+
+    /// The failure domain that costs most, where sharing its fate costs more than any component by itself.
+    fn dominant_domain(&self) -> Option<&DomainResult> {
+        let component = self.derivation.dominant_component().map_or(0.0, |component| component.budget_share);
+        self.derivation.dominant_domain().filter(|domain| domain.budget_share > component)
     }
 
     /// What stands above each operand.

@@ -39,22 +39,22 @@ fn row(view: &JourneyView, observed: bool) -> Markup {
             td data-label="availability" {
                 @match derivation {
                     Some(derivation) => {
-                        (percent(derivation.availability.estimate)) " ≥ "
+                        span.keep { (percent(derivation.availability.estimate)) } " ≥ "
                         strong { (percent(derivation.availability.pessimistic)) }
                     }
                     None => "unknown",
                 }
-                @if let Some(objective) = &model.objectives.availability { span.unit { " | " (percent(objective.target)) } }
+                @if let Some(objective) = &model.objectives.availability { span.unit.keep { " | " (percent(objective.target)) } }
             }
             td data-label="latency" {
                 @if let Some(objective) = &model.objectives.latency {
                     @let quantile = objective.quantile.to_string();
                     span.unit { (percentile(&quantile)) " " }
                     @match derivation.and_then(|derivation| derivation.latency.get(&quantile)) {
-                        Some(value) => { (seconds(value.estimate)) " ≤ " strong { (seconds(value.pessimistic)) } }
+                        Some(value) => { span.keep { (seconds(value.estimate)) } " ≤ " strong { (seconds(value.pessimistic)) } }
                         None => "unknown",
                     }
-                    span.unit { " | " (seconds(objective.threshold)) }
+                    span.unit.keep { " | " (seconds(objective.threshold)) }
                 } @else { span.unit { "no objective" } }
             }
             @if observed {
