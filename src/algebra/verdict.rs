@@ -285,7 +285,8 @@ fn dominant_by(
     share: impl Fn(&super::composition::ComponentShare) -> f64,
     of: &str,
 ) -> String {
-    let greatest = composition.components.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+    // The first of equals, as in the tables.
+    let greatest = composition.components.iter().rev().max_by(|a, b| share(a).total_cmp(&share(b)));
     match greatest {
         Some(component) if share(component) > 0.0 => {
             format!(" (dominant: {}, {:.0} % of the {of})", component.name, 100.0 * share(component))

@@ -102,7 +102,7 @@ impl Derivation {
 }
 
 fn greatest<T>(items: &[T], share: impl Fn(&T) -> f64) -> Option<&T> {
-    items.iter().filter(|item| share(item) > 0.0).max_by(|a, b| share(a).total_cmp(&share(b)))
+    items.iter().rev().filter(|item| share(item) > 0.0).max_by(|a, b| share(a).total_cmp(&share(b)))
 }
 
 impl AvailabilityResult {

@@ -127,6 +127,32 @@ fn the_quantile_of_the_objective_stands_beside_the_usual_four() {
     assert_eq!(keys, ["0.5", "0.9", "0.95", "0.99", "0.999"]);
 }
 
+/// Every number to ten decimals: the snapshot is of the shape, the values are held above.
+fn rounded_throughout(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let rounded = number.as_f64().map(|number| (number * 1e10).round() / 1e10);
+            *value = serde_json::json!(rounded);
+        }
+        Value::Array(items) => items.iter_mut().for_each(rounded_throughout),
+        Value::Object(fields) => fields.values_mut().for_each(rounded_throughout),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_text_of_the_papers_checkout_reads_well() {
+    insta::assert_snapshot!(text::render(&derived(&papers_checkout())));
+}
+
+#[test]
+fn the_json_of_the_papers_checkout_is_complete() {
+    let mut json = json(&papers_checkout());
+    json["model"]["version"] = Value::from("(version)");
+    rounded_throughout(&mut json);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&json).unwrap());
+}
+
 /// The number after the last equals sign.
 fn result(step: &Step) -> f64 {
     step.equation().rsplit("= ").next().unwrap().parse().unwrap()
