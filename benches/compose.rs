@@ -10,6 +10,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use emac::algebra::compose::{Composer, EstimateOnly};
 
 #[path = "../tests/integration/journey_builder.rs"]
+#[expect(dead_code, reason = "shared with the tests, of which this needs a part")]
 mod journey_builder;
 
 use emac::distribution::histogram::ClassicHistogram;

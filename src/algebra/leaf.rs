@@ -1,5 +1,7 @@
 //! What the fold needs of a component: its availability, and the laws of its successes and failures in each reading.
 
+use std::sync::OnceLock;
+
 use super::availability::Bounds;
 use super::curve::{Curve, Reading};
 use crate::distribution::histogram::ClassicHistogram;
@@ -73,6 +75,9 @@ pub(crate) struct Leaf {
     pub(crate) assumed_failure_time: bool,
     success: Laws,
     failure: Laws,
+    /// `Φ⁻¹` of the ranks at the knots of each law, by outcome and reading: every node of a common factor's law needs
+    /// them again.
+    scores: [[OnceLock<Vec<f64>>; 3]; 2],
 }
 
 impl Leaf {
@@ -100,6 +105,7 @@ impl Leaf {
             assumed_failure_time,
             success: success.unwrap_or_else(Laws::vacuous),
             failure,
+            scores: Default::default(),
         }
     }
 
@@ -153,9 +159,13 @@ impl Leaf {
         let total = conditioned(start + width, condition) - base;
         match condition {
             Condition::None => law.cells(step, width, &mut within),
-            Condition::Factor { .. } => {
+            Condition::Factor { rho, z } => {
+                let scores = self.scores[outcome as usize][reading as usize].get_or_init(|| {
+                    law.values().iter().map(|f| normal::quantile(start + width * f)).collect()
+                });
+                let (shift, scale) = (rho.sqrt() * z, 1.0 / (1.0 - rho).sqrt());
                 let values: Vec<f64> =
-                    law.values().iter().map(|f| conditioned(start + width * f, condition) - base).collect();
+                    scores.iter().map(|score| normal::cdf((score - shift) * scale) - base).collect();
                 let integral = integrate(law.times(), &values);
                 cell_means(law.times(), &values, &integral, step, 1.0, &mut within);
             }

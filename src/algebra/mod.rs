@@ -7,6 +7,7 @@ pub mod composition;
 pub mod verdict;
 
 mod availability;
+mod common_rank;
 mod curve;
 mod engine;
 mod explanation;

@@ -5,6 +5,7 @@
 //! leaf is computed once. Two factors that meet below one anchor are taken to be the same one.
 
 use super::availability::Bounds;
+use super::common_rank;
 use super::curve::{Curve, Reading};
 use super::engine::{Engine, Plain, nothing};
 use super::fold::{Fold, Grid, Leaves, Readings};
@@ -277,6 +278,14 @@ impl Engine<'_> {
         let tree = self.tree;
         let dependent: Vec<usize> =
             (tree.nodes[anchor].first..=anchor).filter(|&at| plan.anchor[at] == Some(anchor)).collect();
+        let common = dependent.len() == anchor + 1 - tree.nodes[anchor].first
+            && dependent.iter().all(|&at| match tree.nodes[at].kind {
+                Kind::Leaf(component) => scenario.correlation[component] >= 1.0,
+                _ => true,
+            });
+        if common && common_rank::applies(tree, anchor, self.leaves, readings) {
+            return common_rank::fold(tree, anchor, self.leaves, grid, readings);
+        }
         let mut average: Option<Readings> = None;
         for &part in parts {
             let leaves = Conditioned { leaves: self.leaves, scenario, part };
