@@ -104,15 +104,20 @@ pub(crate) fn aggregated(
     let mut out = Vec::with_capacity(labels.len());
     let mut present = Vec::new();
     for (labels, members) in labels.into_iter().zip(members) {
+        // As Prometheus has it, the last step with a value decides about the name.
+        let mut drops_name = false;
         let values = (0..steps)
             .map(|step| {
+                let here = members.iter().filter(|&&series| input[series].values[step].is_some());
                 present.clear();
-                present.extend(members.iter().filter_map(|&series| input[series].values[step]));
+                present.extend(here.clone().filter_map(|&series| input[series].values[step]));
+                if !present.is_empty() {
+                    drops_name = here.clone().any(|&series| input[series].drops_name);
+                }
                 let q = parameter.and_then(|parameter| parameter.get(step)).copied().unwrap_or(f64::NAN);
                 aggregation.of_group(&mut present, q)
             })
             .collect();
-        let drops_name = members.iter().any(|&series| input[series].drops_name);
         out.push(StepSeries { labels, values, drops_name });
     }
     out.retain(|series| series.values.iter().any(Option::is_some));
@@ -144,17 +149,18 @@ impl Aggregation {
 
 /// The variance of the population, by Welford's recurrence; NaN where a value is not finite.
 fn variance(values: &[f64]) -> f64 {
-    let (mut count, mut mean, mut squares) = (0.0, Sum::default(), Sum::default());
+    let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
     for value in values {
         if !value.is_finite() {
             return f64::NAN;
         }
         count += 1.0;
-        let delta = value - mean.total();
-        mean = mean.plus(delta / count);
-        squares = squares.plus(delta * (value - mean.total()));
+        let delta = value - mean;
+        // The first value is the mean exactly.
+        mean = if count > 1.0 { mean + delta / count } else { *value };
+        squares += delta * (value - mean);
     }
-    squares.total() / count
+    squares / count
 }
 
 /// `count_values`: for each group and each value the number of series that have it, the value being put into `label`.

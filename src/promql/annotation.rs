@@ -1,15 +1,20 @@
 //! Warnings and infos, in Prometheus' words.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::number::go_g;
 use crate::series::quoted;
 
-/// The notes on an evaluation: each once, sorted.
+/// The notes on an evaluation by their text, each with the place that gave it last: as in Prometheus, the same text is
+/// said once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Annotations {
-    warnings: BTreeSet<String>,
-    infos: BTreeSet<String>,
+    warnings: BTreeMap<String, String>,
+    infos: BTreeMap<String, String>,
+}
+
+fn with_places(notes: &BTreeMap<String, String>) -> Vec<String> {
+    notes.iter().map(|(text, place)| format!("{text} ({place})")).collect()
 }
 
 /// What is worth a note.
@@ -31,13 +36,13 @@ impl Annotations {
     /// Warnings, sorted.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        self.warnings.iter().cloned().collect()
+        with_places(&self.warnings)
     }
 
     /// Infos, sorted.
     #[must_use]
     pub fn infos(&self) -> Vec<String> {
-        self.infos.iter().cloned().collect()
+        with_places(&self.infos)
     }
 
     /// Adds a note about the expression at `place` (`line:column`).
@@ -83,9 +88,9 @@ impl Annotations {
             ),
         };
         if is_warning {
-            self.warnings.insert(format!("PromQL warning: {text} ({place})"));
+            self.warnings.insert(format!("PromQL warning: {text}"), place.to_owned());
         } else {
-            self.infos.insert(format!("PromQL info: {text} ({place})"));
+            self.infos.insert(format!("PromQL info: {text}"), place.to_owned());
         }
     }
 }

@@ -175,7 +175,9 @@ impl Evaluation<'_> {
             }
             let name = series.labels.get(NAME);
             if function.wants_counter() && !name.is_empty() && !is_named_like_a_counter(name) {
-                self.annotate(&Annotation::PossibleNonCounter(name), arguments[0].at);
+                // Prometheus loses the place of a subquery.
+                let of_subquery = matches!(range.unmarked().kind, Kind::Subquery(_));
+                self.annotate(&Annotation::PossibleNonCounter(name), if of_subquery { 0 } else { range.at });
             }
             vector.push(StepSeries { labels: series.labels, values, drops_name: range_series.drops_name });
         }

@@ -76,6 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn labels_are_hashed_as_prometheus_hashes_them() {
+        // From `labels.FromStrings(…).Hash()` of github.com/prometheus/prometheus v0.309.1.
+        let labels = Labels::named("http_requests").with("job", "api").with("instance", "0");
+        assert_eq!(xxhash64(&encoded(&labels)), 0xd38b_5155_c2f4_ccb1);
+        assert_eq!(xxhash64(&encoded(&Labels::new().with("a", "x".repeat(300)))), 0x7334_729f_4d20_ea0b);
+    }
+
+    #[test]
     fn hashes_are_those_of_xxhash() {
         // From Go's github.com/cespare/xxhash/v2.
         assert_eq!(xxhash64(b""), 0xef46_db37_51d8_e999);

@@ -31,12 +31,15 @@ impl DatePart {
         })
     }
 
-    /// The part at whole `seconds` since the epoch; a fraction is cut off towards zero. NaN and times beyond the
-    /// calendar are clamped to the range of 64 bits.
+    /// The part at whole `seconds` since the epoch; a fraction is cut off towards zero. NaN and what 64 bits do not
+    /// hold is the time at which Prometheus' calendar wraps around: 2^63 seconds, in the year 292277026596.
     pub(crate) fn of(self, seconds: f64) -> f64 {
-        #[expect(clippy::cast_possible_truncation, reason = "saturates, as documented")]
-        let seconds = seconds as i64;
-        let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+        const WRAPPED: i128 = 1 << 63;
+        #[expect(clippy::cast_possible_truncation, reason = "in range")]
+        let seconds = if (-9.2e18..9.2e18).contains(&seconds) { seconds as i128 } else { WRAPPED };
+        let (days, second) = (seconds.div_euclid(i128::from(DAY)), seconds.rem_euclid(i128::from(DAY)));
+        #[expect(clippy::cast_possible_truncation, reason = "days of 64-bit seconds, and seconds of a day")]
+        let (days, second) = (days as i64, second as i64);
         let (year, month, day) = civil(days);
         let part = match self {
             Self::Year => year,
@@ -118,8 +121,9 @@ mod tests {
 
     #[test]
     fn no_time_is_too_far_away() {
+        // As Go's `time.Unix(math.MinInt64, 0).UTC()`, which is what Prometheus makes of them.
         for seconds in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
-            let _ = all(seconds);
+            assert_eq!(all(seconds), [292_277_026_596.0, 12.0, 4.0, 339.0, 0.0, 31.0, 15.0, 30.0]);
         }
     }
 }

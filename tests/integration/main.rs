@@ -18,6 +18,7 @@ mod oracles;
 mod page;
 mod passthrough;
 mod prometheus;
+mod promql_generated;
 mod promql_scripts;
 mod properties;
 mod serve;

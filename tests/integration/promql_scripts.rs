@@ -6,14 +6,16 @@
 
 #[path = "promql_script/fixed_time.rs"]
 mod fixed_time;
+#[path = "promql_script/generate.rs"]
+pub(crate) mod generate;
 #[path = "promql_script/notation.rs"]
 mod notation;
 #[path = "promql_script/run.rs"]
 mod run;
 #[path = "promql_script/script.rs"]
-mod script;
+pub(crate) mod script;
 #[path = "promql_script/storage.rs"]
-mod storage;
+pub(crate) mod storage;
 
 use std::path::{Path, PathBuf};
 
