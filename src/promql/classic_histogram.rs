@@ -123,8 +123,8 @@ pub(crate) fn bucket_quantile(q: f64, buckets: Vec<Bucket>) -> (f64, bool) {
         return (f64::NAN, false);
     }
     let mut rank = q * observations;
-    // Not `count < rank`: a NaN must not be passed over.
-    let found = buckets[..last].partition_point(|bucket| !(bucket.count >= rank));
+    // A NaN is passed over like a count that is too low.
+    let found = buckets[..last].partition_point(|bucket| bucket.count < rank || bucket.count.is_nan());
     if found == last {
         return (buckets[last - 1].upper, forced);
     }

@@ -30,8 +30,11 @@ impl SeriesSource for Memory {
 
 pub(crate) const STALE: f64 = f64::from_bits(STALE_NAN_BITS);
 
-/// `name{label=value}` pairs with a value each minute from 0; NaN of the stale kind marks the end.
-pub(crate) fn memory(series: &[(&str, &[(&str, &str)], &[f64])]) -> Memory {
+/// Name, labels, and a value each minute from 0; NaN of the stale kind marks the end.
+pub(crate) type Written<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [f64]);
+
+/// The series as they are written.
+pub(crate) fn memory(series: &[Written<'_>]) -> Memory {
     let sample = |(minute, &value): (usize, &f64)| Sample {
         time: Timestamp::from_millis(60_000 * i64::try_from(minute).unwrap()),
         value,

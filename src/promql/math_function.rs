@@ -112,7 +112,7 @@ pub(crate) fn maximum(a: f64, b: f64) -> f64 {
 
 /// A value held within bounds; none where the bounds contradict each other.
 pub(crate) fn clamped(value: f64, lowest: f64, highest: f64) -> Option<f64> {
-    (!(highest < lowest)).then(|| maximum(lowest, minimum(highest, value)))
+    if highest < lowest { None } else { Some(maximum(lowest, minimum(highest, value))) }
 }
 
 #[cfg(test)]

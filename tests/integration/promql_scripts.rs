@@ -4,6 +4,8 @@
 //! Our own follow Prometheus' defaults; those of others run with names dropped late, as Prometheus' own runner does.
 //! Evaluations that touch a native histogram are counted apart: they are detected by what they select or expect.
 
+#![expect(clippy::print_stdout, reason = "the tally of each script is what the tests are for")]
+
 #[path = "promql_script/fixed_time.rs"]
 mod fixed_time;
 #[path = "promql_script/generate.rs"]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use emac::promql::evaluate::{self, into_series};
 use emac::promql::guard::MAX_QUERY_BYTES;
-use emac::promql::limits::Options;
+use emac::promql::limits::{Boundaries, Options};
 use emac::promql::matcher::MatcherSet;
 use emac::promql::query::Query;
 use emac::promql::source::SeriesSource;
@@ -91,7 +91,7 @@ fn open_metrics(all: &[Series]) -> String {
     text.replace(", ", ",") + "# EOF\n"
 }
 
-const EXPRESSIONS: [&str; 48] = [
+const EXPRESSIONS: [&str; 92] = [
     "c_total",
     "g{job=\"api\"}",
     "g{job=~\"a.*|web\", zone!=\"a\"}",
@@ -141,13 +141,69 @@ const EXPRESSIONS: [&str; 48] = [
     "rate(c_total[5m]) * 60 > 100",
     "1 + 2 * 3 ^ 2 % 5",
     "(2 > bool 1) * -3",
+    "g + on (job, zone) c_total",
+    "g / ignoring (zone) group_left sum by (job) (c_total)",
+    "sum by (zone) (g) * on (zone) group_right c_total",
+    "g > on (job, zone) avg by (job, zone) (c_total) / 1e6",
+    "g and on (zone) c_total{job=\"api\"}",
+    "g{job=\"api\"} or c_total{zone=\"a\"}",
+    "g unless on (job) c_total{zone=\"b\"}",
+    "topk(2, c_total)",
+    "topk by (zone) (1, c_total)",
+    "bottomk(3, rate(c_total[5m]))",
+    "quantile(0.3, g{job!=\"db\"})",
+    "quantile by (job) (0.9, c_total)",
+    "count_values(\"v\", ceil(g{job=\"api\"}))",
+    "count_values by (job) (\"v\", floor(g{zone=\"a\"}))",
+    "group by (job) (g)",
+    "delta(g{job=\"api\"}[5m])",
+    "irate(c_total[2m])",
+    "idelta(g{job=\"api\"}[2m])",
+    "deriv(g{job=\"api\"}[10m])",
+    "predict_linear(g{job=\"api\"}[10m], 600)",
+    "holt_winters(g{job=\"api\"}[10m], 0.4, 0.2)",
+    "changes(g[10m])",
+    "resets(c_total[1h])",
+    "avg_over_time(g{job=\"web\"}[7m])",
+    "sum_over_time(g{job=\"api\"}[7m])",
+    "min_over_time(g[7m])",
+    "max_over_time(g[7m])",
+    "stddev_over_time(g{job=\"api\"}[7m])",
+    "quantile_over_time(0.7, g{job=\"api\"}[7m])",
+    "last_over_time(g[3m])",
+    "present_over_time(g[3m])",
+    "absent_over_time(g{job=\"none\", zone=\"a\"}[3m])",
+    "absent(g{job=\"none\"})",
+    "max_over_time(rate(c_total[2m])[10m:50s])",
+    "sum_over_time((g{job=\"api\"} > 0)[5m:20s])",
+    "avg_over_time(sum(c_total)[5m:25s] offset 90s)",
+    "max_over_time(c_total[5m:30s] @ 1700001807)",
+    "label_replace(g, \"j\", \"$1\", \"job\", \"(.).*\")",
+    "label_join(g, \"x\", \"-\", \"job\", \"zone\")",
+    "clamp(g, -2, 2)",
+    "round(g{job=\"api\"}, 0.5)",
+    "scalar(g{job=\"api\", zone=\"a\"}) + vector(1)",
+    "minute(vector(time())) + hour() * 100",
+    "histogram_quantile(0.5, label_replace(label_replace(g{job=\"db\"} * 0 + 5, \"le\", \"+Inf\", \"\", \"\"), \"x\", \"\", \"\", \"\"))",
 ];
 
 type Values = BTreeMap<String, Vec<(i64, f64)>>;
 
+/// With the boundaries of 2.x; those of 3.x must give the same, except within subqueries, whose steps fall onto samples.
 fn ours(text: &str, grid: &StepGrid, range: bool, source: &Memory) -> Values {
+    let closed = ours_with(Boundaries::Closed, text, grid, range, source);
+    let is_subquery = text.contains("m:");
+    if !is_subquery {
+        let open = ours_with(Boundaries::LeftOpen, text, grid, range, source);
+        assert_same(&open, &closed, &format!("{text} with the boundaries of 3.x"));
+    }
+    closed
+}
+
+fn ours_with(boundaries: Boundaries, text: &str, grid: &StepGrid, range: bool, source: &Memory) -> Values {
+    let options = Options { boundaries, ..Options::default() };
     let query = Query::parse(text, MAX_QUERY_BYTES).unwrap();
-    let series = match evaluate::evaluate(&query, grid, range, &Options::default(), source).unwrap().value {
+    let series = match evaluate::evaluate(&query, grid, range, &options, source).unwrap().value {
         Value::Vector(vector) => into_series(vector, grid),
         Value::Scalar(numbers) => {
             let samples = grid.iter().zip(numbers).map(|(time, value)| Sample { time, value }).collect();
