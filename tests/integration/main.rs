@@ -19,6 +19,7 @@ mod page;
 mod passthrough;
 mod prometheus;
 mod promql_generated;
+mod promql_hostile;
 mod promql_scripts;
 mod properties;
 mod serve;
