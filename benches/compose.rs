@@ -1,7 +1,6 @@
 //! How long composition takes, on one core: the estimate alone from tabulated leaf laws, and whole compositions with
 //! all bounds, assumptions and contributions.
 
-#![expect(missing_docs, reason = "criterion's macros define public functions without documentation")]
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;

@@ -7,7 +7,7 @@
 //!    passes to the upstream unchanged;
 //! 2. **scrape window** ([`execute`]): every evaluation interval, evidence is fetched ([`plan`],
 //!    [`upstream`]), composed ([`algebra`]) and rendered as samples ([`synthetic`]);
-//! 3. **explain** ([`derive`]): a journey and its evidence become a derivation that a person can check;
+//! 3. **explain** ([`mod@derive`]): a journey and its evidence become a derivation that a person can check;
 //! 4. **check** ([`spec`]): files become diagnostics or a [`journey::Journey`].
 //!
 //! Dependencies between the top-level modules run one way, in the order in which they are declared here;

@@ -195,7 +195,7 @@ impl<L: Leaves> Fold<'_, L> {
                 if let Some(failed) = &operands[0].failure {
                     done.iter_mut().zip(&failed.within).for_each(|(a, b)| *a = (*a + b).min(1.0));
                 }
-                self.from_deadline_on(*timeout, &mut done, |_| 1.0);
+                self.replace_from_deadline(*timeout, &mut done, |_| 1.0);
                 NodeCurves {
                     success: Curve { within: done, later: None, total: 1.0 },
                     failure: wanted.then(nothing),
@@ -206,7 +206,7 @@ impl<L: Leaves> Fold<'_, L> {
     }
 
     /// Overwrites the cells after the deadline; the cell that holds it is shared by both sides.
-    fn from_deadline_on(&self, deadline: f64, values: &mut [f64], after: impl Fn(usize) -> f64) {
+    fn replace_from_deadline(&self, deadline: f64, values: &mut [f64], after: impl Fn(usize) -> f64) {
         let at = self.grid.cells_at(deadline);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let first = at as usize;
@@ -260,7 +260,7 @@ impl<L: Leaves> Fold<'_, L> {
         let late_total = fallback.as_ref().map_or(0.0, |fallback| fallback.total);
         let mut within: Vec<f64> = body.within.iter().map(|s| s.min(q)).collect();
         let before_deadline = within.clone();
-        self.from_deadline_on(after, &mut within, |k| {
+        self.replace_from_deadline(after, &mut within, |k| {
             q + fallback.as_ref().map_or(0.0, |fallback| (1.0 - q) * fallback.within[k])
         });
         let total = other + (1.0 - other) * late_total;
@@ -278,7 +278,7 @@ impl<L: Leaves> Fold<'_, L> {
                 })
                 .collect();
             let missed = 1.0 - q;
-            self.from_deadline_on(after, &mut tail, |k| {
+            self.replace_from_deadline(after, &mut tail, |k| {
                 fallback.as_ref().map_or(0.0, |fallback| missed * fallback.tail(k))
             });
             tail.iter().map(|tail| (total - tail).max(0.0)).collect()
@@ -299,7 +299,7 @@ impl<L: Leaves> Fold<'_, L> {
                     let cut = |values: Option<&[f64]>, end: f64| {
                         let mut cut = values.map_or_else(|| vec![0.0; cells], <[f64]>::to_vec);
                         cut.iter_mut().for_each(|value| *value = value.min(end));
-                        self.from_deadline_on(after, &mut cut, |_| end);
+                        self.replace_from_deadline(after, &mut cut, |_| end);
                         cut
                     };
                     let within = cut(own.map(|own| &own.within[..]), known);

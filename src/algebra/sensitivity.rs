@@ -192,7 +192,7 @@ impl Sweep<'_> {
         match &node.kind {
             Kind::Leaf(_) => Vec::new(),
             Kind::Series => self.series(&operands, own),
-            Kind::Parallel => self.pointwise(&operands, own, |values| products_of_others(values)),
+            Kind::Parallel => self.pointwise(&operands, own, products_of_others),
             Kind::Race => self.pointwise(&operands, own, |values| {
                 products_of_others(&values.iter().map(|s| 1.0 - s).collect::<Vec<_>>())
             }),

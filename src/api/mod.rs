@@ -1,6 +1,6 @@
 //! HTTP: one router, pass-through first.
 //!
-//! [`router`] lists every route. A request that concerns no synthetic series goes to the upstream as it came
+//! [`mod@router`] lists every route. A request that concerns no synthetic series goes to the upstream as it came
 //! (`forward`); `classify` decides which do, by a linear scan before any parsing. [`error`] is the one place that maps
 //! errors to HTTP.
 

@@ -28,7 +28,7 @@ pub struct Parameter {
 
 /// A journey as declared: the accepted model that evidence is composed along.
 ///
-/// Made by [`crate::spec`], which checks all of it; [`Journey::new`] holds the invariants that the core relies on.
+/// Made by [`crate::spec`], which checks all of it; [`Journey::check`] holds the invariants that the core relies on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Journey {
     /// `metadata.name`, the value of the `journey` label.

@@ -101,7 +101,8 @@ fn point(grid: &StepGrid, time: Timestamp) -> Option<usize> {
         return None;
     }
     let distance = time.millis().abs_diff(grid.start().millis());
-    (distance % grid.step().millis() == 0)
+    distance
+        .is_multiple_of(grid.step().millis())
         .then(|| usize::try_from(distance / grid.step().millis()).ok())
         .flatten()
 }

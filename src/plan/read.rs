@@ -98,13 +98,16 @@ impl<'a> Answers<'a> {
     }
 }
 
+/// The upper edge of a bucket (none for a plain number) and its value.
+type EdgeValue = (Option<f64>, f64);
+
 /// A source's reading over one window, before the ladder.
 #[derive(Debug, Clone)]
 enum Base {
     Unusable,
     Vacuous(Reason),
     NoTraffic,
-    Measured(Counts, Vec<Reason>),
+    Measured(Box<Counts>, Vec<Reason>),
 }
 
 struct SourceReading {
@@ -201,7 +204,7 @@ impl Reader<'_> {
             None | Some(Base::Unusable) => ComponentEvidence::vacuous(Reason::Absent),
             Some(Base::Vacuous(reason)) => ComponentEvidence::vacuous(*reason),
             Some(Base::Measured(counts, reasons)) => ComponentEvidence {
-                measurement: Measurement::Counts(counts.clone()),
+                measurement: Measurement::Counts((**counts).clone()),
                 reasons: reasons.clone(),
                 from_window: None,
             },
@@ -214,7 +217,7 @@ impl Reader<'_> {
                         reasons.push(Reason::NoTraffic);
                         reasons.sort_unstable();
                         Some(ComponentEvidence {
-                            measurement: Measurement::Counts(counts.clone()),
+                            measurement: Measurement::Counts((**counts).clone()),
                             reasons,
                             from_window: Some(*longer),
                         })
@@ -288,7 +291,7 @@ impl Reader<'_> {
     }
 
     /// The values of a batch's member; `None` where the query was not asked for.
-    fn values(&self, query: QueryId, key: &str) -> Result<Option<Vec<(Option<f64>, f64)>>, Base> {
+    fn values(&self, query: QueryId, key: &str) -> Result<Option<Vec<EdgeValue>>, Base> {
         let Some(table) = self.answers.table(query)? else { return Ok(None) };
         let time = match self.answers.plan.queries()[query].kind {
             // Asked for ahead of the clock of that moment, which may be some evaluations ago.
@@ -463,7 +466,7 @@ fn counts(
     reasons.sort_unstable();
     reasons.dedup();
     Counts::new(total, good.min(total), latency, failure_latency)
-        .map(|counts| Base::Measured(counts, reasons))
+        .map(|counts| Base::Measured(Box::new(counts), reasons))
         .map_err(|_| Base::Vacuous(Reason::Upstream))
 }
 

@@ -1,8 +1,8 @@
 //! The EmaC language: YAML files become diagnostics or a journey.
 //!
-//! Pure: the caller reads the files. [`document`] turns text into a tree of nodes with places, under budgets;
-//! [`decode`] turns nodes into the records of [`intent`] and [`step`], reporting every fault and going on; [`lower`]
-//! turns records into a [`crate::journey::Journey`]; [`lint`] warns. The JSON Schema comes from the same records.
+//! Pure: the caller reads the files. `document` turns text into a tree of nodes with places, under budgets;
+//! `decode` turns nodes into the records of `intent` and `step`, reporting every fault and going on; `lower`
+//! turns records into a [`crate::journey::Journey`]; `lint` warns. The JSON Schema comes from the same records.
 
 mod canonical;
 pub(crate) mod decode;

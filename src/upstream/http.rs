@@ -337,7 +337,7 @@ impl Upstream for HttpUpstream {
             let step = grid.step().millis();
             let on_grid = |time: Timestamp| {
                 (grid.start()..=grid.end()).contains(&time)
-                    && time.millis().abs_diff(grid.start().millis()) % step == 0
+                    && time.millis().abs_diff(grid.start().millis()).is_multiple_of(step)
             };
             match series.iter().flat_map(|series| &series.samples).find(|sample| !on_grid(sample.time)) {
                 Some(sample) => {

@@ -295,7 +295,7 @@ fn no_joint_law_that_an_assumption_allows_leaves_its_bounds() {
         };
         let mut blocks: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         (0..n).for_each(|leaf| blocks.entry(block_of(leaf)).or_default().push(leaf));
-        let mut in_blocks = |law: &mut dyn FnMut(&mut StdRng, &[f64]) -> Law, rng: &mut StdRng| -> Law {
+        let in_blocks = |law: &mut dyn FnMut(&mut StdRng, &[f64]) -> Law, rng: &mut StdRng| -> Law {
             let blocks: Vec<(Vec<usize>, Law)> = blocks
                 .values()
                 .map(|members| {

@@ -1,7 +1,7 @@
 //! The pages at `/` and `/journeys/{name}`: server-rendered, without script, from the derivations that the JSON API
 //! answers too.
 //!
-//! [`routes`] answers; [`view`] gathers what is shown of a journey; [`layout`], [`overview`], [`journey`],
+//! [`mod@routes`] answers; [`view`] gathers what is shown of a journey; [`layout`], [`overview`], [`journey`],
 //! [`operators`], [`tables`] and [`plot`] draw it. Every name passes through the template's escaping, and the
 //! policy in the headers forbids whatever might get past it.
 
