@@ -27,4 +27,11 @@ mod serve_prometheus;
 mod serve_promql;
 mod served;
 mod shipped_files;
+mod simulated_trees;
 mod spec;
+
+#[path = "../support/random_tree.rs"]
+mod random_tree;
+#[path = "../support/simulation.rs"]
+#[expect(dead_code, reason = "shared with the study of coverage")]
+mod simulation;
