@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::batch::{self, MemberKey};
-use super::selector::{Batch, Selector, with_window};
+use super::selector::{Batch, Selector, selectors_of};
 use crate::journey::Journey;
 use crate::journey::component::{LatencyUnit, Telemetry};
+use crate::spec::with_window;
 use crate::unit::{Timestamp, Window};
 
 /// Index into [`EvidencePlan::queries`].
@@ -87,7 +88,19 @@ pub(super) enum Source {
         unit: LatencyUnit,
     },
     /// Separate queries, by window.
-    Declared { windows: BTreeMap<Window, DeclaredQueries>, unit: LatencyUnit },
+    Declared {
+        windows: BTreeMap<Window, DeclaredQueries>,
+        /// For each series that the queries read; `None` where they cannot be read.
+        freshness: Option<Vec<Freshness>>,
+        unit: LatencyUnit,
+    },
+}
+
+/// The side queries of one selector within the queries of a spec.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Freshness {
+    pub(super) newest: QueryId,
+    pub(super) samples: QueryId,
 }
 
 /// The separate queries of one window.
@@ -273,6 +286,24 @@ impl<'a> Builder<'a> {
         self.query(QueryKind::Declared(window), with_window(text, window), None)
     }
 
+    /// Sums say nothing of the age of what they add up: the newest sample of each selector does.
+    fn freshness<'q>(&mut self, queries: impl Iterator<Item = &'q String>) -> Option<Vec<Freshness>> {
+        let span = Window::from_millis(SCRAPE_SPAN_MS).ok()?;
+        let mut selectors = BTreeSet::new();
+        for query in queries {
+            selectors.extend(selectors_of(&with_window(query, span))?);
+        }
+        let side = |selector: String| Freshness {
+            newest: self.query(QueryKind::Newest, format!("max(timestamp({selector}))"), None),
+            samples: self.query(
+                QueryKind::Samples,
+                format!("max(count_over_time({selector}[{span}]))"),
+                None,
+            ),
+        };
+        Some(selectors.into_iter().map(side).collect())
+    }
+
     fn bind(
         &mut self,
         telemetry: Option<&Telemetry>,
@@ -282,6 +313,7 @@ impl<'a> Builder<'a> {
         match telemetry {
             None => Source::Nothing,
             Some(Telemetry::Queries { good, total, latency, failure_latency, unit }) => Source::Declared {
+                freshness: self.freshness([good, total, latency, failure_latency].into_iter().flatten()),
                 windows: windows
                     .iter()
                     .map(|&window| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::answer::{Outcome, Table};
 use super::buckets::{BucketFault, Buckets, ORDER_TOLERANCE};
 use super::evidence::{
-    BucketQuery, DeclaredQueries, EvidencePlan, JourneyPlan, ParameterSource, QueryId, QueryKind,
+    BucketQuery, DeclaredQueries, EvidencePlan, Freshness, JourneyPlan, ParameterSource, QueryId, QueryKind,
     SideQueries, Source,
 };
 use crate::distribution::histogram::ClassicHistogram;
@@ -246,20 +246,34 @@ impl Reader<'_> {
     fn source(&self, source: &Source) -> SourceReading {
         match source {
             Source::Nothing => SourceReading { windows: BTreeMap::new(), age: None, answered: None },
-            Source::Declared { windows, unit } => SourceReading {
-                windows: windows
-                    .iter()
-                    .map(|(&window, queries)| {
-                        (window, self.declared(queries, *unit).unwrap_or_else(|base| base))
-                    })
-                    .collect(),
-                age: None,
-                answered: self.any_answered(
-                    windows
-                        .values()
-                        .flat_map(|q| [q.good, q.total, q.latency, q.failure_latency].into_iter().flatten()),
-                ),
-            },
+            Source::Declared { windows, freshness, unit } => {
+                let side = self.declared_side(freshness.as_deref());
+                let reading = |queries: &DeclaredQueries| {
+                    let side = side.as_ref().map_err(Base::clone)?;
+                    if side.newest == Some(None) {
+                        return Err(Base::Vacuous(Reason::Absent));
+                    }
+                    let mut base = self.declared(queries, *unit)?;
+                    if let Base::Measured(_, reasons) = &mut base
+                        && side.clock_is_wrong
+                    {
+                        reasons.push(Reason::Clock);
+                        reasons.sort_unstable();
+                    }
+                    Ok(base)
+                };
+                let bases =
+                    windows.iter().map(|(&window, q)| (window, reading(q).unwrap_or_else(|base| base)));
+                SourceReading {
+                    windows: bases.collect(),
+                    age: side.as_ref().ok().and_then(|side| side.age),
+                    answered: self.any_answered(
+                        windows.values().flat_map(|q| {
+                            [q.good, q.total, q.latency, q.failure_latency].into_iter().flatten()
+                        }),
+                    ),
+                }
+            }
             Source::Histogram { all, success, side, unit } => {
                 let queries = all.values().chain(success.iter().flat_map(BTreeMap::values));
                 let answered = self.any_answered(queries.map(|bucket| bucket.query));
@@ -325,13 +339,8 @@ impl Reader<'_> {
         let newest = one(queries.newest)?;
         let samples = one(queries.samples)?.flatten();
         let ahead = one(queries.ahead)?.flatten();
-        let side_time = self.time(QueryKind::Newest).unwrap_or(self.at).seconds();
-        let age = newest.flatten().map(|newest| side_time - newest);
-        let too_old = age.is_some_and(|age| {
-            let scrape_interval =
-                samples.filter(|&n| n >= 1.0).map_or(0.0, |n| EvidencePlan::scrape_span_seconds() / n);
-            age > 2.0 * scrape_interval + self.settings.delay.as_secs_f64()
-        });
+        let age = newest.flatten().map(|newest| self.side_time() - newest);
+        let too_old = age.is_some_and(|age| self.is_too_old(age, samples));
         let asked_at = self
             .answers
             .table(queries.ahead)?
@@ -343,6 +352,41 @@ impl Reader<'_> {
             if buckets.is_level() { Ok(buckets.edges().collect()) } else { Err(BucketFault::Shape) }
         });
         Ok(Side { newest, edges: layout, clock_is_wrong: too_old || from_the_future, age })
+    }
+
+    /// When the side queries were asked for, in seconds.
+    fn side_time(&self) -> f64 {
+        self.time(QueryKind::Newest).unwrap_or(self.at).seconds()
+    }
+
+    /// Whether evidence of this age has missed two scrapes; `samples` are those of the busiest series in five minutes.
+    fn is_too_old(&self, age: f64, samples: Option<f64>) -> bool {
+        let scrape_interval =
+            samples.filter(|&n| n >= 1.0).map_or(0.0, |n| EvidencePlan::scrape_span_seconds() / n);
+        age > 2.0 * scrape_interval + self.settings.delay.as_secs_f64()
+    }
+
+    /// What is known of the age of what the queries of a spec add up: that of the stalest selector. Selectors without
+    /// series are passed over (there may be no success); where none has any, the evidence is gone. Where the queries
+    /// cannot be read, the age is not known and taken as infinite.
+    fn declared_side(&self, freshness: Option<&[Freshness]>) -> Result<Side, Base> {
+        let Some(selectors) = freshness else {
+            return Ok(Side { age: Some(f64::INFINITY), ..Side::default() });
+        };
+        let mut side = Side::default();
+        for selector in selectors {
+            let Some(newest) = self.values(selector.newest, "")? else { continue };
+            let newest = newest.first().map(|&(_, value)| value);
+            side.newest = Some(match (side.newest.flatten(), newest) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            });
+            let Some(age) = newest.map(|newest| self.side_time() - newest) else { continue };
+            let samples = self.values(selector.samples, "")?.and_then(|all| all.first().map(|&(_, n)| n));
+            side.age = Some(side.age.map_or(age, |known| known.max(age)));
+            side.clock_is_wrong |= self.is_too_old(age, samples);
+        }
+        Ok(side)
     }
 
     fn histogram(
@@ -843,7 +887,10 @@ pub(super) mod tests {
                 },
             )
         };
-        let answer = |_: QueryKind, text: &str| {
+        let answer = |kind: QueryKind, text: &str| {
+            if kind.is_side() {
+                return healthy(kind, text);
+            }
             Ok(match text {
                 "good[5m]" => one(90.0),
                 "total[5m]" => one(100.0),
@@ -875,6 +922,47 @@ pub(super) mod tests {
         };
         let evidence = only(&read_all(model, None, all_failed), "5m");
         assert_eq!((measured(&evidence).good(), evidence.reasons.len()), (0.0, 0));
+    }
+
+    #[test]
+    fn separate_queries_are_as_old_as_the_stalest_series_that_they_read() {
+        let telemetry = |total: &str| {
+            let text = |text: &str| Some(text.to_owned());
+            let (good, total) = (text("sum(increase(good[{{window}}]))"), text(total));
+            let unit = LatencyUnit::Seconds;
+            with_telemetry(
+                "a",
+                Telemetry::Queries { good, total, latency: None, failure_latency: None, unit },
+            )
+        };
+        let model = |total: &str| journey(&["5m"], vec![telemetry(total)]);
+        let readable = "sum(increase(total[{{window}}]))";
+        let newest = |good: Option<f64>, total: Option<f64>| {
+            move |kind: QueryKind, text: &str| match kind {
+                QueryKind::Newest => {
+                    let time = if text.contains("good") { good } else { total };
+                    Ok(time.map_or_else(Vec::new, one))
+                }
+                QueryKind::Declared(_) => Ok(one(if text.contains("good") { 90.0 } else { 100.0 })),
+                _ => healthy(kind, text),
+            }
+        };
+        let age = |reading: &Reading| match reading {
+            Reading::Evidence { age, .. } => age.map(Seconds::get),
+            other => panic!("{other:?}"),
+        };
+        let fresh = read_all(model(readable), None, newest(Some(595.0), Some(598.0)));
+        assert_eq!((age(&fresh), only(&fresh, "5m").reasons), (Some(5.0), vec![]));
+        let old = read_all(model(readable), None, newest(Some(598.0), Some(400.0)));
+        assert_eq!((age(&old), only(&old, "5m").reasons), (Some(200.0), vec![Reason::Clock]));
+        // No success in the lookback is not a gap as long as calls are counted.
+        let failing = read_all(model(readable), None, newest(None, Some(598.0)));
+        assert_eq!((age(&failing), only(&failing, "5m").reasons), (Some(2.0), vec![]));
+        let gone = read_all(model(readable), None, newest(None, None));
+        assert_eq!(only(&gone, "5m"), ComponentEvidence::vacuous(Reason::Absent));
+        let unreadable =
+            read_all(model("sum(total[{{window}}] syntax of tomorrow)"), None, newest(None, None));
+        assert_eq!(age(&unreadable), Some(f64::INFINITY));
     }
 
     #[test]

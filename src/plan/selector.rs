@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::promql::guard::MAX_QUERY_BYTES;
+use crate::promql::matcher::MatcherSet;
+use crate::promql::query::Query;
 use crate::series::{MatchOp, Matcher, NAME};
 use crate::unit::Window;
 
@@ -112,25 +115,16 @@ pub fn quoted_regex(text: &str) -> String {
     out
 }
 
-/// A query of the spec with `window` in place of `{{window}}`, `{{ .window }}` and the like.
+/// The selectors of a query of the spec, as text; `None` where it cannot be read (an upstream may know more than this
+/// crate's parser), empty where it reads no series.
 #[must_use]
-pub fn with_window(query: &str, window: Window) -> String {
-    let (mut out, mut rest) = (String::with_capacity(query.len()), query);
-    while let Some((before, after)) = rest.split_once("{{") {
-        out.push_str(before);
-        match after.split_once("}}") {
-            Some((name, tail)) if name.trim().trim_start_matches('.') == "window" => {
-                out.push_str(&window.to_string());
-                rest = tail;
-            }
-            _ => {
-                out.push_str("{{");
-                rest = after;
-            }
-        }
-    }
-    out.push_str(rest);
-    out
+pub fn selectors_of(query: &str) -> Option<Vec<String>> {
+    let query = Query::parse(query, MAX_QUERY_BYTES).ok()?;
+    let text = |selector: &MatcherSet| {
+        let matchers: Vec<String> = selector.matchers().iter().map(ToString::to_string).collect();
+        format!("{{{}}}", matchers.join(","))
+    };
+    Some(query.selectors().iter().map(text).collect())
 }
 
 #[cfg(test)]
@@ -170,13 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_the_window_is_replaced_and_nothing_else() {
-        for text in ["x[{{window}}]", "x[{{ .window }}]", "x[{{.window}}]", "x[{{ window }}]"] {
-            assert_eq!(with_window(text, window("60m")), "x[1h]", "{text}");
-        }
-        for text in ["x[{{windows}}]", "x[{{window", "{{a}}"] {
-            assert_eq!(with_window(text, window("1h")), text);
-        }
-        assert_eq!(with_window("{{ {{window}}", window("5m")), "{{ 5m");
+    fn the_selectors_of_a_declared_query_are_those_it_reads() {
+        let text = r#"sum(increase(a{x!~"b\\.c"}[5m] offset 1m)) / clamp_min(sum(increase({y="1"}[5m])), 1)"#;
+        let expected = [r#"{__name__="a",x!~"b\\.c"}"#, r#"{y="1"}"#];
+        assert_eq!(selectors_of(text).unwrap(), expected);
+        assert_eq!(selectors_of("vector(1)"), Some(Vec::new()));
+        assert_eq!(selectors_of("sum(a[5m"), None);
+        assert_eq!(selectors_of(&"(".repeat(5000)), None);
     }
 }

@@ -190,4 +190,15 @@ mod tests {
             assert!(!has_window(query), "{query}");
         }
     }
+
+    #[test]
+    fn every_spelling_of_the_window_is_replaced_and_nothing_else() {
+        for text in ["x[{{window}}]", "x[{{ .window }}]", "x[{{.window}}]", "x[{{ window }}]"] {
+            assert_eq!(with_window(text, "60m".parse().unwrap()), "x[1h]", "{text}");
+        }
+        for text in ["x[{{windows}}]", "x[{{window", "{{a}}"] {
+            assert_eq!(with_window(text, "1h".parse().unwrap()), text);
+        }
+        assert_eq!(with_window("{{ {{window}}", "5m".parse().unwrap()), "{{ 5m");
+    }
 }
