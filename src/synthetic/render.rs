@@ -243,8 +243,8 @@ fn burn_rate(lost: Probability, allowed: Probability) -> f64 {
     }
 }
 
-/// A share or sensitivity to 16 binary digits (about 1 in 100,000), towards 0. They rank contributors and bound nothing;
-/// their other digits are noise that would cost half of the memory of the samples kept.
+/// A share or sensitivity to 16 significant binary digits: at most 1 part in 30,000 towards 0. They rank contributors and
+/// bound nothing; their other digits are noise that kept samples would have to store.
 fn shown(share: f64) -> f64 {
     f64::from_bits(share.to_bits() & !((1 << 37) - 1))
 }

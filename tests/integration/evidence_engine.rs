@@ -21,7 +21,8 @@ use http::{Request, Response};
 
 use crate::served::journeys;
 
-const SPEC: &str = "
+/// Two services in series, by the success of their codes.
+pub(crate) const SPEC: &str = "
 apiVersion: emac.dev/v1alpha1
 kind: JourneyIntent
 metadata: {name: checkout}

@@ -12,23 +12,9 @@ use emac::unit::Timestamp;
 use emac::upstream::Upstream;
 use emac::upstream::http::{HttpSettings, HttpUpstream};
 
+use crate::evidence_engine::SPEC;
 use crate::prometheus::{Prometheus, Setup, escape, get};
 use crate::served::journeys;
-
-const SPEC: &str = "
-apiVersion: emac.dev/v1alpha1
-kind: JourneyIntent
-metadata: {name: checkout}
-spec:
-  objectives:
-    availability: {window: 30d, target: 0.99}
-    latency: {window: 30d, objective: {metric: p90, threshold: 400ms}}
-  windows: [5m, 10m]
-  expression: Series(front, pay)
-  components:
-    front: {telemetry: {histogram: m, matchers: {service: front}, success: {code: '!~\"5..\"'}}}
-    pay: {telemetry: {histogram: m, matchers: {service: pay}, success: {code: '!~\"5..\"'}}}
-";
 
 const STEP: i64 = 15_000;
 /// Scrapes of the history: it ends where the clock stands, else its rest would lie in the future.
