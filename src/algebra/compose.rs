@@ -4,9 +4,12 @@
 //! scenarios of shared fate, where anything shares fate; availability under each assumption, with the deadlines that
 //! follow from those; then what readers see.
 
+use std::cell::RefCell;
+
 use rustc_hash::FxHashMap;
 
 use super::availability::{self, Bounds};
+use super::availability_sampling::AvailabilitySampling;
 use super::composition::{Bounded, ByDependence, Composition, Interval, LatencyQuantile, NodeResult, Side};
 use super::curve::Reading;
 use super::engine::{BRACKET, DEADLINE_MARGIN, ESTIMATE, Engine, deadline, horizon_bound};
@@ -15,7 +18,9 @@ use super::fold::{Grid, Readings};
 use super::leaf::{Condition, Leaf, Outcome};
 use super::readout::{Conditional, LatencySide, bounded_probability, bounded_seconds, curves, seconds};
 use super::scenario::{self, Plan};
+use super::tape::TapeTransform;
 use super::tree::{Kind, Tree};
+use super::uncertainty::{self, Moved, SampledLatency, Samples, Unknown, UnknownSides};
 use crate::distribution::transform::Transforms;
 use crate::journey::Journey;
 use crate::journey::evidence::Evidence;
@@ -39,6 +44,8 @@ const LEAST_LEVEL: f64 = 0.999;
 #[derive(Default)]
 pub struct Composer {
     transforms: Transforms,
+    /// The transform of standard errors.
+    errors: Option<TapeTransform>,
 }
 
 impl Composer {
@@ -66,7 +73,13 @@ impl Composer {
         let levels = levels(journey, quantiles);
         let estimate = self.estimate(&tree, &leaves, journey, &levels);
         let shared = self.shared(journey, evidence, &tree, &leaves, &estimate, highest(&levels));
-        let bracket = self.bracket(&tree, &leaves, buckets, &estimate, highest(&levels));
+        let bracket = self.bracket(&tree, &leaves, buckets, &estimate, highest(&levels), true);
+        let samples = Samples::new(evidence, &journey.governance);
+        let moved = self.moved(&tree, &samples, &levels, &bracket, &leaves);
+        let sampled: Vec<SampledLatency> = moved
+            .iter()
+            .map(|moved| self.sampled(journey, evidence, &tree, &estimate, moved, highest(&levels)))
+            .collect();
         let mut exact: Vec<Bounds> = leaves.iter().map(|leaf| Bounds::exactly(leaf.availability)).collect();
         let reported: Vec<(Dependence, Vec<Bounds>)> = Dependence::REPORTED
             .into_iter()
@@ -83,9 +96,44 @@ impl Composer {
         }
         let dependence = journey.governance.dependence;
         let case = Case { tree: &tree, leaves: &leaves, readings: BRACKET, dependence };
-        let policy = case.availability(&exact, &bracket.on_time, shared.as_ref().map(|s| &s.brackets));
-        let latency = Latency::new(&tree, &estimate, &bracket, shared.as_ref(), dependence);
         let root = tree.root();
+        let scenarios = shared.as_ref().map(|s| &s.brackets);
+        let policy = case.availability(&exact, &bracket.on_time, scenarios);
+        let on_time = case.timeliness(&exact, &bracket.on_time, scenarios);
+        let sampled_availability =
+            |dependence: Dependence, on_time: &[Bounds], transform: &mut TapeTransform| {
+                AvailabilitySampling {
+                    tree: &tree,
+                    samples: &samples.samples,
+                    placement: samples.placement,
+                    dependence,
+                    leaves: &exact,
+                    on_time,
+                    confidence: journey.governance.confidence,
+                }
+                .bounds(transform)
+            };
+        let mut policy = policy;
+        let independent_on_time: Vec<Bounds> =
+            bracket.on_time.iter().map(|bounds| bounds.unwrap_or(Bounds::VACUOUS)).collect();
+        let transform = self.errors.get_or_insert_with(uncertainty::transform);
+        policy[root] = sampled_availability(dependence, &on_time, transform);
+        let independently_sampled =
+            sampled_availability(Dependence::Independent, &independent_on_time, transform);
+        let components = samples.components(&leaves);
+        for (node, bounds) in tree.nodes.iter().zip(&mut policy) {
+            if let Kind::Leaf(component) = node.kind {
+                *bounds = components[component];
+            }
+        }
+        let unknown =
+            Unknown { tree: &tree, leaves: &leaves, moved: &moved, policy: dependence, levels: &levels };
+        let unknown = if bracket.conditional.is_empty() {
+            FxHashMap::default()
+        } else {
+            unknown.sides(&mut self.transforms)
+        };
+        let latency = Latency::new(&estimate, &bracket, shared.as_ref(), dependence, &sampled, unknown);
         let availability =
             bounded_probability(estimate.availability[root].lower, policy[root].lower, policy[root].upper);
         let latencies: Vec<LatencyQuantile> = levels.iter().map(|&level| latency.quantile(level)).collect();
@@ -102,14 +150,37 @@ impl Composer {
             &shown.collect::<Vec<_>>(),
         );
         let node = node_result(&tree, root, journey, &estimate, &policy, &reported);
-        let explained =
-            explanation::Explained { journey, evidence, tree: &tree, leaves: &leaves, policy: &policy };
+        let explained = explanation::Explained {
+            journey,
+            evidence,
+            tree: &tree,
+            leaves: &leaves,
+            policy: &policy,
+            components: &components,
+        };
         let mut warnings = explained.warnings();
         warnings.extend(
             shared.iter().filter(|shared| shared.shares_factor).map(|_| explanation::shared_factor()),
         );
         warnings.sort();
         warnings.dedup();
+        let shown = explanation::shown_quantile(journey);
+        let width = if latency.estimate.quantile(shown).is_finite() {
+            let buckets = bracket.conditional.first().map_or(0.0, |late| late.quantile(shown));
+            let buckets = buckets.max(latency.estimate.quantile(shown));
+            let level = sampled.iter().rfind(|sampled| sampled.q <= shown);
+            let samples = level
+                .map_or(buckets, |sampled| sampled.late[0].quantile(shown).max(sampled.time).max(buckets));
+            let all = latency.pessimistic.quantile(shown).max(samples);
+            uncertainty::width(latency.estimate.quantile(shown), [buckets, samples, all])
+        } else {
+            let own = estimate.availability[root].lower;
+            let buckets =
+                availability::fold(&tree, &exact, |at, _| independent_on_time[at], Dependence::Independent);
+            let buckets = buckets[root].lower.min(own);
+            let samples = independently_sampled.lower.min(buckets);
+            uncertainty::width(own, [buckets, samples, policy[root].lower.min(samples)])
+        };
         Composition {
             availability,
             availability_by_dependence: node.by_dependence.clone(),
@@ -123,8 +194,47 @@ impl Composer {
                 &latency.estimate,
             ),
             domains: explained.domains(),
+            width,
             warnings,
         }
+    }
+
+    /// The leaves at the design points of the samples, for each level.
+    fn moved(
+        &mut self,
+        tree: &Tree,
+        samples: &Samples<'_>,
+        levels: &[Quantile],
+        bracket: &Bracket,
+        leaves: &[Leaf],
+    ) -> Vec<Moved> {
+        let Some(late) = bracket.conditional.first() else { return Vec::new() };
+        let transform = self.errors.get_or_insert_with(uncertainty::transform);
+        // Far enough for every finite bucket edge, also those in which nothing was seen.
+        let limit = horizon_bound(tree, tree.root(), leaves, Reading::Late, 0.0);
+        let limit = uncertainty::LONGER_THAN_SEEN * limit.max(late.end());
+        samples.moved(tree, levels, late.end(), limit, transform)
+    }
+
+    /// The bracket at one design point, under independence and in each scenario.
+    fn sampled(
+        &mut self,
+        journey: &Journey,
+        evidence: &Evidence,
+        tree: &Tree,
+        estimate: &Estimate,
+        moved: &Moved,
+        level: f64,
+    ) -> SampledLatency {
+        let buckets = journey.governance.bucket_error;
+        let mut fold = |leaves: &[Leaf], side: usize| -> Vec<Conditional> {
+            let own = self.bracket(tree, leaves, buckets, estimate, level, false).conditional;
+            let shared = self.shared(journey, evidence, tree, leaves, estimate, level);
+            let scenarios = shared.into_iter().flat_map(|shared| shared.bracket);
+            std::iter::once(own).chain(scenarios).map(|both| both[side].clone()).collect()
+        };
+        let (late, early) = (fold(&moved.worst, 0), fold(&moved.best, 1));
+        SampledLatency { q: moved.q, time: moved.time, late, early }
     }
 
     /// The fold under independence, interpolated.
@@ -173,13 +283,14 @@ impl Composer {
         buckets: BucketError,
         estimate: &Estimate,
         level: f64,
+        as_estimated: bool,
     ) -> Bracket {
         if timeless(tree, leaves) {
             return Bracket { on_time: estimate.on_time.clone(), conditional: Vec::new() };
         }
         let smooth = buckets == BucketError::Interpolate;
         let certain = leaves.iter().all(|leaf| !leaf.vacuous && !leaf.timeless && !leaf.assumed_failure_time);
-        if smooth && certain && tree.flaws.is_empty() && !tree.has_jitter() {
+        if as_estimated && smooth && certain && tree.flaws.is_empty() && !tree.has_jitter() {
             let conditional = vec![estimate.conditional[0].clone(), estimate.conditional[0].clone()];
             return Bracket { on_time: estimate.on_time.clone(), conditional };
         }
@@ -365,11 +476,33 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    /// For each node with a deadline, the bounds that [`Self::availability`] takes of its body's P(success by it).
+    fn timeliness(
+        &self,
+        leaves: &[Bounds],
+        independent: &[Option<Bounds>],
+        scenarios: Option<&Timeliness>,
+    ) -> Vec<Bounds> {
+        let met = RefCell::new(vec![Bounds::VACUOUS; self.tree.nodes.len()]);
+        self.folded(leaves, independent, scenarios, &|at, bounds| met.borrow_mut()[at] = bounds);
+        met.into_inner()
+    }
+
     fn availability(
         &self,
         leaves: &[Bounds],
         independent: &[Option<Bounds>],
         scenarios: Option<&Timeliness>,
+    ) -> Vec<Bounds> {
+        self.folded(leaves, independent, scenarios, &|_, _| {})
+    }
+
+    fn folded(
+        &self,
+        leaves: &[Bounds],
+        independent: &[Option<Bounds>],
+        scenarios: Option<&Timeliness>,
+        met: &dyn Fn(usize, Bounds),
     ) -> Vec<Bounds> {
         let plain = |at: usize| independent[at].unwrap_or(Bounds::VACUOUS);
         let binds = binds(self.tree, self.dependence);
@@ -402,6 +535,11 @@ impl Case<'_> {
                 availability::by_time(self.tree, node.operands[0], after, &by, &share, self.dependence)
             }
         };
+        let on_time = |at: usize, below: &[Bounds]| {
+            let bounds = on_time(at, below);
+            met(at, bounds);
+            bounds
+        };
         availability::fold(self.tree, leaves, on_time, self.dependence)
     }
 }
@@ -417,7 +555,7 @@ fn timeless(tree: &Tree, leaves: &[Leaf]) -> bool {
 }
 
 /// Whether an assumption about dependence acts anywhere in the tree: otherwise it is independence.
-fn binds(tree: &Tree, dependence: Dependence) -> bool {
+pub(crate) fn binds(tree: &Tree, dependence: Dependence) -> bool {
     tree.nodes.iter().enumerate().any(|(at, node)| match dependence {
         Dependence::Independent => false,
         Dependence::UnknownAll => {
@@ -445,42 +583,53 @@ struct Latency {
 
 impl Latency {
     fn new(
-        tree: &Tree,
         estimate: &Estimate,
         bracket: &Bracket,
         shared: Option<&Shared>,
         policy: Dependence,
+        sampled: &[SampledLatency],
+        mut unknown: FxHashMap<Dependence, UnknownSides>,
     ) -> Self {
         let own = &estimate.conditional[0];
         let scenarios = |side: usize| -> Vec<Conditional> {
             shared.iter().flat_map(|shared| &shared.bracket).map(|both| both[side].clone()).collect()
         };
-        let unbounded = |dependence| {
-            matches!(dependence, Dependence::Unknown | Dependence::UnknownAll) && binds(tree, dependence)
-        };
         let mut late: Vec<Conditional> = bracket.conditional.first().cloned().into_iter().collect();
         let mut early: Vec<Conditional> = bracket.conditional.get(1).cloned().into_iter().collect();
-        if matches!(policy, Dependence::SharedFate | Dependence::PaperEq1) {
+        let shares_fate = matches!(policy, Dependence::SharedFate | Dependence::PaperEq1);
+        if shares_fate {
             late.extend(scenarios(0));
             early.extend(scenarios(1));
         }
-        let late_is_empty = late.is_empty();
-        let (pessimistic, optimistic) = if unbounded(policy) || late.is_empty() {
+        for sampled in sampled {
+            let members = if shares_fate { sampled.late.len() } else { 1 };
+            late.extend(sampled.late.iter().take(members).cloned());
+            early.extend(sampled.early.iter().take(members).cloned());
+        }
+        let floors = sampled.iter().map(|sampled| (sampled.q, sampled.time)).collect();
+        let nothing_measured = late.is_empty();
+        let (mut pessimistic, mut optimistic) = if nothing_measured {
             (LatencySide::Never, LatencySide::AtOnce)
         } else {
-            (LatencySide::Worst(late), LatencySide::Best(early))
+            (LatencySide::Worst(late, floors), LatencySide::Best(early))
         };
         let by_dependence = Dependence::REPORTED
             .into_iter()
             .map(|dependence| {
-                if unbounded(dependence) || late_is_empty && dependence != Dependence::Independent {
+                if let Some(sides) = unknown.remove(&dependence) {
+                    if let Some((latest, earliest)) = sides.policy {
+                        (pessimistic, optimistic) = (latest, earliest);
+                    }
+                    return (dependence, sides.earliest, sides.latest);
+                }
+                if nothing_measured && dependence != Dependence::Independent {
                     return (dependence, LatencySide::AtOnce, LatencySide::Never);
                 }
                 let mut all = vec![own.clone()];
                 if dependence == Dependence::SharedFate {
                     all.extend(shared.iter().flat_map(|shared| shared.conditional.iter().cloned()));
                 }
-                (dependence, LatencySide::Best(all.clone()), LatencySide::Worst(all))
+                (dependence, LatencySide::Best(all.clone()), LatencySide::Worst(all, Vec::new()))
             })
             .collect();
         Self { estimate: own.clone(), pessimistic, optimistic, by_dependence }

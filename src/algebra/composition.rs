@@ -104,6 +104,19 @@ pub struct ComponentShare {
     pub latency_share: f64,
 }
 
+/// Which part of the way from the estimate to the pessimistic bound each source accounts for: of the quantile of the
+/// latency objective (p99 without one), or of availability where no latency was measured. Each 0…1; they sum to 1, or all
+/// are 0 where the interval has no width.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Width {
+    /// Finite samples.
+    pub samples: f64,
+    /// The width of buckets.
+    pub buckets: f64,
+    /// What is not known about how components fail and slow together.
+    pub dependence: f64,
+}
+
 /// What a failure domain contributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DomainShare {
@@ -161,6 +174,8 @@ pub struct Composition {
     pub components: Vec<ComponentShare>,
     /// One for each domain of the journey, in their order.
     pub domains: Vec<DomainShare>,
+    /// What makes the interval wide.
+    pub width: Width,
     /// What a reader must know.
     pub warnings: Vec<Warning>,
 }

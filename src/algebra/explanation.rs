@@ -95,6 +95,8 @@ pub(crate) struct Explained<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) leaves: &'a [Leaf],
     pub(crate) policy: &'a [Bounds],
+    /// One-sided bounds of each component's own availability.
+    pub(crate) components: &'a [Bounds],
 }
 
 impl Explained<'_> {
@@ -118,7 +120,7 @@ impl Explained<'_> {
         (0..self.leaves.len())
             .map(|component| {
                 let leaf = &self.leaves[component];
-                let bounds = leaf.bounds();
+                let bounds = self.components[component];
                 let lost = (1.0 - leaf.availability) * derivative[component];
                 ComponentShare {
                     name: self.journey.components[component].name.clone(),

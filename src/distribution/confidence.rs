@@ -6,8 +6,7 @@
 //! 1936), with unequal ones it holds its level in every published simulation, also where the counts are 0. Normal
 //! approximations do not: their width is 0 exactly where no error was seen.
 
-use statrs::distribution::{Beta, ContinuousCDF};
-use statrs::function::{erf, gamma};
+use statrs::function::{beta, erf, gamma};
 
 use crate::unit::Probability;
 
@@ -128,6 +127,11 @@ fn gamma_quantile(mean: f64, variance: f64, level: f64) -> f64 {
     x * scale
 }
 
+/// Beyond so many trials the Poisson limit of the failures stands for the binomial one: it is a little lower.
+const MOST_BINOMIAL_TRIALS: f64 = 1e5;
+/// Halvings of [0, 1]: to the last bit but a few.
+const BISECTIONS: usize = 50;
+
 /// The lower bound of a share at this one-sided level, from `successes` of `trials` (Clopper–Pearson: exact for
 /// whole counts). 0 without successes or trials.
 #[must_use]
@@ -136,8 +140,23 @@ pub fn share_lower(successes: f64, trials: f64, confidence: Probability) -> Prob
     if successes.is_nan() || successes <= 0.0 || confidence.get() >= 1.0 {
         return Probability::ZERO;
     }
-    let bound =
-        Beta::new(successes, failures + 1.0).map_or(0.0, |beta| beta.inverse_cdf(1.0 - confidence.get()));
+    let bound = if trials <= MOST_BINOMIAL_TRIALS {
+        // The share at which so many successes become this unlikely, by bisection: it ends for every input.
+        let (mut low, mut high) = (0.0, 1.0);
+        for _ in 0..BISECTIONS {
+            let middle = 0.5 * (low + high);
+            if beta::beta_reg(successes, failures + 1.0, middle) < 1.0 - confidence.get() {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    } else {
+        let mut count = WeightedCount::default();
+        count.add(1.0 / trials, failures);
+        1.0 - count.upper(confidence)
+    };
     Probability::saturating(bound.min(successes / trials))
 }
 
@@ -221,6 +240,8 @@ mod tests {
         assert!((sum.upper(p(0.95)) - 20f64.ln() / 1000.0).abs() < 1e-12);
         assert!((share_lower(1000.0, 1000.0, p(0.95)).get() - 0.05f64.powf(1e-3)).abs() < 1e-12);
         assert_eq!(share_upper(1000.0, 1000.0, p(0.95)).get(), 1.0);
+        assert!((share_lower(1e12, 1e12, p(0.95)).get() - (1.0 - 20f64.ln() * 1e-12)).abs() < 1e-14);
+        assert!((share_lower(5e11, 1e12, p(0.95)).get() - 0.5).abs() < 3e-6);
         assert_eq!(share_lower(0.0, 1000.0, p(0.95)).get(), 0.0);
     }
 

@@ -176,6 +176,12 @@ impl Samples<'_> {
             self.push(name::COMPONENT_BUDGET_SHARE, labels, shown(component.budget_share));
             self.push(name::COMPONENT_LATENCY_SHARE, labels, shown(component.latency_share));
         }
+        let width = composition.width;
+        for (source, share) in
+            [("samples", width.samples), ("buckets", width.buckets), ("dependence", width.dependence)]
+        {
+            self.push(name::WIDTH_SHARE, [("window", window), ("source", source)], share);
+        }
         for domain in &composition.domains {
             let labels = [("window", window), ("domain", &*domain.name)];
             self.push(name::DOMAIN_BUDGET_SHARE, labels, shown(domain.budget_share));
@@ -379,6 +385,7 @@ mod tests {
                 latency_share: 0.5,
             }],
             domains: vec![DomainShare { name: "psp".to_owned(), sensitivity: 0.9, budget_share: 0.25 }],
+            width: crate::algebra::composition::Width::default(),
             warnings: Vec::new(),
         }
     }

@@ -127,6 +127,7 @@ fn composition(availability: [f64; 3], p99: [f64; 3]) -> Composition {
         },
         components: vec![share("a", 0.2), share("b", 0.7), share("c", 0.1)],
         domains: Vec::new(),
+        width: crate::algebra::composition::Width::default(),
         warnings: Vec::new(),
     }
 }

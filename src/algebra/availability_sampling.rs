@@ -1,0 +1,243 @@
+//! The sampling error of availability: Fay and Feuer's bound on the weighted count of everything that costs it.
+//!
+//! To first order the journey's unavailability is `Σ_i Σ_b l_ib x_ib / n_i` over all categories of all leaves (failures,
+//! and under a deadline late successes), with the weights `l_ib = max_b' ∂A/∂p_ib' − ∂A/∂p_ib`. They are taken with one more
+//! observation of the worst kind in every leaf: under redundancy they vanish at the estimate (three replicas without an
+//! error prove nothing about a fourth call), and a bound from them covers the truth less than half of the time.
+//!
+//! Where the policy's bound takes the best of m members, the member is chosen by the same data: it is held to the level
+//! `1 − α/m`, so that the bound holds for whichever was chosen.
+
+use super::availability::{self, Bounds};
+use super::fold::Grid;
+use super::influence::{Category, Influence, Placement};
+use super::leaf::Outcome;
+use super::sampling::{CELLS, Sample};
+use super::tape::TapeTransform;
+use super::tree::{Kind, Tree};
+use crate::distribution::confidence::WeightedCount;
+use crate::journey::governance::Dependence;
+use crate::journey::operator::AttemptsFate;
+use crate::unit::Probability;
+
+/// A composite deadline's grid ends a tenth after it.
+const DEADLINE_MARGIN: f64 = 1.1;
+/// The least step of a difference quotient of availabilities.
+const STEP: f64 = 1e-6;
+/// More choices than this cost no more confidence: 1e-6 of α is beyond what counts can prove.
+const MAX_CHOICES: f64 = 1e6;
+
+/// What the bounds are computed from.
+pub(crate) struct AvailabilitySampling<'a> {
+    pub(crate) tree: &'a Tree,
+    pub(crate) samples: &'a [Sample],
+    pub(crate) placement: Placement,
+    pub(crate) dependence: Dependence,
+    /// The bounds of each component without a sampling term.
+    pub(crate) leaves: &'a [Bounds],
+    /// For each node with a deadline the bounds of the body's P(success by it) under the policy, without a sampling term.
+    pub(crate) on_time: &'a [Bounds],
+    pub(crate) confidence: Probability,
+}
+
+impl AvailabilitySampling<'_> {
+    /// Bounds of the journey's availability under the policy, with the sampling error.
+    pub(crate) fn bounds(&self, transform: &mut TapeTransform) -> Bounds {
+        let root = self.tree.root();
+        let fold = |leaves: &[Bounds], on_time: &[Bounds]| {
+            availability::fold(self.tree, leaves, |at, _| on_time[at], self.dependence)[root]
+        };
+        let estimate = fold(self.leaves, self.on_time);
+        if self.samples.iter().all(|sample| !sample.size.is_finite()) {
+            return estimate;
+        }
+        let deadlines = self.deadlines(transform);
+        let mut leaves = self.leaves.to_vec();
+        for (leaf, sample) in leaves.iter_mut().zip(self.samples) {
+            if sample.size.is_finite() {
+                *leaf = shifted(*leaf, -1.0 / sample.size);
+            }
+        }
+        let mut on_time = self.on_time.to_vec();
+        for deadline in &deadlines {
+            on_time[deadline.node] = shifted(on_time[deadline.node], -deadline.one_observation);
+        }
+        let offset = fold(&leaves, &on_time);
+        // Derivatives of the lower and of the upper bound by every category.
+        let mut derivatives: Vec<Vec<[f64; 2]>> =
+            self.samples.iter().map(|sample| vec![[0.0; 2]; sample.categories.len()]).collect();
+        for component in 0..leaves.len() {
+            let sample = &self.samples[component];
+            if !sample.size.is_finite() {
+                continue;
+            }
+            let kept = leaves[component];
+            let slope = slope(kept, sample.size, |moved| {
+                leaves[component] = moved;
+                fold(&leaves, &on_time)
+            });
+            leaves[component] = kept;
+            for (category, sum) in sample.categories.iter().zip(&mut derivatives[component]) {
+                if category.outcome == Outcome::Success {
+                    sum.iter_mut().zip(slope).for_each(|(a, b)| *a += b);
+                }
+            }
+        }
+        for deadline in &deadlines {
+            let kept = on_time[deadline.node];
+            let slope = slope(kept, 1.0 / deadline.one_observation.max(f64::MIN_POSITIVE), |moved| {
+                on_time[deadline.node] = moved;
+                fold(&leaves, &on_time)
+            });
+            on_time[deadline.node] = kept;
+            for (sums, by) in derivatives.iter_mut().zip(&deadline.derivatives) {
+                for (sum, by) in sums.iter_mut().zip(by) {
+                    sum.iter_mut().zip(slope).for_each(|(a, b)| *a += b * by);
+                }
+            }
+        }
+        let level = 1.0 - (1.0 - self.confidence.get()) / self.choices();
+        let level = Probability::saturating(level);
+        let (lower_count, lower_drift) = self.weigh(&derivatives, 0);
+        let (upper_count, upper_drift) = self.weigh(&derivatives, 1);
+        // The member that is best at the offset point is the one that was linearised: its value at the estimate is not
+        // that of the member that is best there, so the less favourable of the two is taken.
+        let start = estimate.lower.min(offset.lower + lower_drift);
+        let lower = start - (lower_count.upper(level) - lower_count.sum());
+        let start = estimate.upper.max(offset.upper + upper_drift);
+        let upper = start + (upper_count.sum() - upper_count.lower(level));
+        let lower = lower.clamp(0.0, estimate.lower);
+        Bounds { lower, upper: upper.clamp(estimate.upper, 1.0) }
+    }
+
+    /// The weighted count, and how much the linearisation gains on the way from the offset point to the estimate.
+    fn weigh(&self, derivatives: &[Vec<[f64; 2]>], side: usize) -> (WeightedCount, f64) {
+        let mut count = WeightedCount::default();
+        let mut drift = 0.0;
+        for (sample, derivatives) in self.samples.iter().zip(derivatives) {
+            if !sample.size.is_finite() {
+                continue;
+            }
+            let all = || derivatives.iter().map(|d| d[side]);
+            let most = all().fold(f64::NEG_INFINITY, f64::max);
+            let mut worst: f64 = 0.0;
+            for (category, derivative) in sample.categories.iter().zip(all()) {
+                let loss = (most - derivative).max(0.0);
+                worst = worst.max(loss);
+                count.add(loss / sample.size, category.share * sample.size);
+            }
+            drift += worst / sample.size;
+        }
+        (count, drift)
+    }
+
+    fn deadlines(&self, transform: &mut TapeTransform) -> Vec<Deadline> {
+        let mut careful: Option<Vec<Vec<Category>>> = None;
+        let mut deadlines = Vec::new();
+        for (at, node) in self.tree.nodes.iter().enumerate() {
+            let (Kind::Timeout(after) | Kind::Retry { per_try: Some(after), .. }) = node.kind else {
+                continue;
+            };
+            let body = node.operands[0];
+            let careful = careful
+                .get_or_insert_with(|| self.samples.iter().map(Sample::with_pseudo_observation).collect());
+            let derivatives = match self.tree.nodes[body].kind {
+                Kind::Leaf(component) => {
+                    let mut derivatives: Vec<Vec<f64>> =
+                        careful.iter().map(|sample| vec![0.0; sample.len()]).collect();
+                    for (category, derivative) in careful[component].iter().zip(&mut derivatives[component]) {
+                        if category.outcome == Outcome::Success {
+                            *derivative = category.by(self.placement, after).0;
+                        }
+                    }
+                    derivatives
+                }
+                _ => {
+                    let grid = Grid::new(DEADLINE_MARGIN * after, CELLS);
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        clippy::cast_sign_loss,
+                        reason = "a cell of the grid"
+                    )]
+                    let cell = ((after / grid.step) as usize).saturating_sub(1).min(CELLS - 1);
+                    Influence::new(self.tree, body, careful, self.placement, grid, transform).of_success(cell)
+                }
+            };
+            let one_observation = derivatives
+                .iter()
+                .zip(self.samples)
+                .filter(|(_, sample)| sample.size.is_finite())
+                .map(|(derivatives, sample)| {
+                    let most = derivatives.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let least = derivatives.iter().copied().fold(f64::INFINITY, f64::min);
+                    (most - least).max(0.0) / sample.size
+                })
+                .sum();
+            deadlines.push(Deadline { node: at, derivatives, one_observation });
+        }
+        deadlines
+    }
+
+    /// Among how many members the policy's bound chooses.
+    fn choices(&self) -> f64 {
+        let one_group = self.dependence == Dependence::UnknownAll;
+        if self.dependence == Dependence::Independent {
+            return 1.0;
+        }
+        let mut choices = 1.0;
+        for node in &self.tree.nodes {
+            let takes_the_best = match &node.kind {
+                Kind::Race | Kind::Fallback | Kind::Hedge(_) | Kind::KofN(_) => true,
+                Kind::Timeout(_) => node.operands.len() > 1,
+                Kind::Retry { fate, .. } => *fate == AttemptsFate::Independent && one_group,
+                Kind::Series | Kind::Parallel => self.dependence == Dependence::PaperEq1,
+                _ => false,
+            };
+            if !takes_the_best {
+                continue;
+            }
+            let mut sizes = vec![0_usize; if one_group { 1 } else { node.groups }];
+            node.group.iter().for_each(|&group| sizes[if one_group { 0 } else { group }] += 1);
+            for size in sizes.into_iter().filter(|&size| size > 1) {
+                choices *= match node.kind {
+                    Kind::KofN(k) => 1.0 + subsets(size, k),
+                    #[expect(clippy::cast_precision_loss, reason = "bounded by the fan-out")]
+                    _ => size as f64,
+                };
+            }
+        }
+        f64::min(choices, MAX_CHOICES)
+    }
+}
+
+/// A deadline's P(on time), linearised.
+struct Deadline {
+    node: usize,
+    /// By every category of every component.
+    derivatives: Vec<Vec<f64>>,
+    /// How much one observation of the worst kind in every leaf costs.
+    one_observation: f64,
+}
+
+/// `n` choose `k`.
+fn subsets(n: usize, k: usize) -> f64 {
+    let k = k.min(n.saturating_sub(k));
+    #[expect(clippy::cast_precision_loss, reason = "bounded by the fan-out")]
+    (0..k).map(|j| (n - j) as f64 / (j + 1) as f64).product()
+}
+
+fn shifted(bounds: Bounds, by: f64) -> Bounds {
+    Bounds { lower: (bounds.lower + by).clamp(0.0, 1.0), upper: (bounds.upper + by).clamp(0.0, 1.0) }
+}
+
+/// The slopes of the lower and the upper bound by an availability, around it and within [0, 1].
+fn slope(around: Bounds, size: f64, mut value: impl FnMut(Bounds) -> Bounds) -> [f64; 2] {
+    let step = (0.5 / size).clamp(STEP, 0.5);
+    let (below, above) = (shifted(around, -step), shifted(around, step));
+    let (low, high) = (value(below), value(above));
+    let ratio = |rise: f64, run: f64| if run > 0.0 { (rise / run).max(0.0) } else { 0.0 };
+    [
+        ratio(high.lower - low.lower, above.lower - below.lower),
+        ratio(high.upper - low.upper, above.upper - below.upper),
+    ]
+}

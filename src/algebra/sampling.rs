@@ -1,0 +1,305 @@
+//! The sampling error of latencies: how far the leaves' samples may mislead about a quantile of the journey.
+//!
+//! Everything is a function of the leaves' multinomials. With the margin `θ(t) = (1−q)·S̲(t) − q·D̄(t)` and its
+//! derivatives `g` by the probability of each category ([`super::influence`]),
+//! `Var θ = Σ_i [Σ_b p g² − (Σ_b p g)²] / n_i`; the bound is the smallest t with `θ(t) ≥ z·se(t)`. A sample says nothing about
+//! what it has not seen: before, each leaf gets one pseudo-observation, one bucket above its highest non-empty one.
+//!
+//! The margin at that time vanishes at one nearest set of samples, the *design point* `p_b·(1 − z·(g_b − ḡ)/(n·se))`.
+//! Composing the design point under another assumption of dependence carries the sampling error over to it.
+
+use super::fold::Grid;
+use super::influence::{Category, Influence, Placement};
+use super::leaf::Outcome;
+use super::tape::TapeTransform;
+use super::tree::Tree;
+use crate::distribution::histogram::ClassicHistogram;
+use crate::distribution::interpolation::between_edges;
+use crate::distribution::law::Law;
+use crate::journey::evidence::{ComponentEvidence, Counts, Measurement};
+
+/// Cells of the grid on which standard errors are found.
+pub(crate) const CELLS: usize = 512;
+/// How often the grid may be made longer until the bound lies on it.
+const MAX_EXTENSIONS: usize = 6;
+/// How often the standard error is taken at another time.
+const MAX_SWEEPS: usize = 12;
+
+/// What was sampled of one component.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sample {
+    pub(crate) categories: Vec<Category>,
+    /// How many independent calls it is worth; infinite where there is no sampling error.
+    pub(crate) size: f64,
+}
+
+impl Sample {
+    pub(crate) fn new(evidence: &ComponentEvidence, placement: Placement) -> Self {
+        let whole =
+            |outcome, share| Category { outcome, lower: 0.0, upper: f64::INFINITY, share, inner: Vec::new() };
+        let counts = match &evidence.measurement {
+            // As the late reading of the fold: never on time, but perhaps ever.
+            Measurement::Vacuous => {
+                return Self { categories: vec![whole(Outcome::Success, 1.0)], size: f64::INFINITY };
+            }
+            Measurement::Figure(p) => {
+                let categories =
+                    vec![whole(Outcome::Success, p.get()), whole(Outcome::Failure, 1.0 - p.get())];
+                return Self { categories, size: f64::INFINITY };
+            }
+            Measurement::Counts(counts) => counts,
+        };
+        let good = counts.availability().get();
+        let mut categories = buckets(counts.latency(), Outcome::Success, good, placement);
+        categories.extend(buckets(counts.failure_latency(), Outcome::Failure, 1.0 - good, placement));
+        Self { categories, size: counts.total() }
+    }
+
+    /// The shares after one more observation, one bucket above the highest non-empty one of the successes.
+    pub(crate) fn with_pseudo_observation(&self) -> Vec<Category> {
+        let mut categories = self.categories.clone();
+        if !self.size.is_finite() {
+            return categories;
+        }
+        let is_success = |category: &Category| category.outcome == Outcome::Success;
+        let highest = categories.iter().rposition(|category| is_success(category) && category.share > 0.0);
+        let last = categories.iter().rposition(is_success).unwrap_or(0);
+        let extra = highest.map_or(last, |highest| (highest + 1).min(last));
+        for (place, category) in categories.iter_mut().enumerate() {
+            let more = if place == extra { 1.0 } else { 0.0 };
+            category.share = (category.share * self.size + more) / (self.size + 1.0);
+        }
+        categories
+    }
+}
+
+/// The buckets of a histogram, whose shares sum to `weight`; one bucket to infinity without one.
+fn buckets(
+    histogram: Option<&ClassicHistogram>,
+    outcome: Outcome,
+    weight: f64,
+    placement: Placement,
+) -> Vec<Category> {
+    let Some(histogram) = histogram.filter(|histogram| histogram.total() > 0.0) else {
+        let inner = Vec::new();
+        return vec![Category { outcome, lower: 0.0, upper: f64::INFINITY, share: weight, inner }];
+    };
+    let law = match placement {
+        Placement::UpperEdge => None,
+        Placement::Spread => between_edges(histogram),
+    };
+    let (mut lower, mut below) = (0.0, 0.0);
+    histogram
+        .edges()
+        .iter()
+        .copied()
+        .chain([f64::INFINITY])
+        .zip(histogram.counts())
+        .map(|(upper, &count)| {
+            let share = weight * (count - below) / histogram.total();
+            let inner = law.as_ref().filter(|_| upper.is_finite() && count > below);
+            let inner = inner.map_or_else(Vec::new, |law| spread(law, lower, upper));
+            let category = Category { outcome, lower, upper, share, inner };
+            (lower, below) = (upper, count);
+            category
+        })
+        .collect()
+}
+
+/// The law within a bucket, given that it falls there.
+fn spread(law: &Law, lower: f64, upper: f64) -> Vec<(f64, f64)> {
+    let (low, high) = (law.at(lower), law.at(upper));
+    let inner = law.times().iter().zip(law.values()).filter(|&(&t, _)| t > lower && t < upper);
+    let share = |f: f64| ((f - low) / (high - low)).clamp(0.0, 1.0);
+    let mut knots = vec![(lower, 0.0)];
+    knots.extend(inner.map(|(&t, &f)| (t, share(f))));
+    knots.push((upper, 1.0));
+    knots
+}
+
+/// The evidence that has these shares, with the reasons and the size of the original.
+pub(crate) fn evidence_of(
+    original: &ComponentEvidence,
+    sample: &Sample,
+    shares: &[f64],
+) -> ComponentEvidence {
+    let Measurement::Counts(counts) = &original.measurement else { return original.clone() };
+    let total = counts.total();
+    let of = |outcome: Outcome| {
+        sample.categories.iter().zip(shares).filter(move |(category, _)| category.outcome == outcome)
+    };
+    let histogram = |like: Option<&ClassicHistogram>, outcome| {
+        let like = like?;
+        let mut sum = 0.0;
+        let cumulative: Vec<f64> = of(outcome)
+            .map(|(_, share)| {
+                sum += share * total;
+                sum
+            })
+            .collect();
+        // A histogram that was empty has no buckets to fill.
+        ClassicHistogram::new(like.edges().to_vec(), cumulative).ok().or_else(|| Some(like.clone()))
+    };
+    let good: f64 = of(Outcome::Success).map(|(_, share)| share).sum::<f64>() * total;
+    let changed = Counts::new(
+        total,
+        good.clamp(0.0, total),
+        histogram(counts.latency(), Outcome::Success),
+        histogram(counts.failure_latency(), Outcome::Failure),
+    );
+    changed.map_or_else(
+        |_| original.clone(),
+        |counts| ComponentEvidence { measurement: Measurement::Counts(counts), ..original.clone() },
+    )
+}
+
+/// What the samples allow a quantile to be.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct QuantileBound {
+    /// In seconds, under independence; infinite where the samples prove nothing.
+    pub(crate) time: f64,
+    /// The design point: shares of every component's categories.
+    pub(crate) worst: Vec<Vec<f64>>,
+    /// As far away on the other side.
+    pub(crate) best: Vec<Vec<f64>>,
+}
+
+/// The upper bound of the q-quantile at `z` standard errors, after the pseudo-observations. `horizon` is a first guess of
+/// how far the grid must reach, `limit` a time that no finite part of the journey exceeds.
+#[expect(clippy::too_many_arguments, reason = "a plain list of what the bound depends on")]
+pub(crate) fn upper_quantile(
+    tree: &Tree,
+    samples: &[Sample],
+    placement: Placement,
+    q: f64,
+    z: f64,
+    horizon: f64,
+    limit: f64,
+    transform: &mut TapeTransform,
+) -> QuantileBound {
+    let careful: Vec<Vec<Category>> = samples.iter().map(Sample::with_pseudo_observation).collect();
+    let sizes: Vec<f64> = samples.iter().map(|sample| sample.size + 1.0).collect();
+    let seen: Vec<Vec<Category>> = samples.iter().map(|sample| sample.categories.clone()).collect();
+    let mut reach = horizon.min(limit);
+    for _ in 0..MAX_EXTENSIONS {
+        let grid = Grid::new(reach, CELLS);
+        let mut fold = Influence::new(tree, tree.root(), &careful, placement, grid, transform);
+        let margins = fold.margins(q);
+        match crossing(&mut fold, &careful, &sizes, &margins, q, z) {
+            Some((cell, derivatives, error)) => {
+                // A short quantile on a long grid is found again on one that fits it.
+                if cell * 8 < CELLS && reach > horizon {
+                    reach /= 4.0;
+                    continue;
+                }
+                #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
+                let time = (cell as f64 + 0.5) * grid.step;
+                let scale = if error > 0.0 { z / error } else { 0.0 };
+                return QuantileBound {
+                    time,
+                    worst: design_point(&careful, &sizes, &derivatives, scale),
+                    best: design_point(&seen, &sizes, &derivatives, -scale),
+                };
+            }
+            None if reach >= limit => break,
+            None => reach = (2.0 * reach).min(limit),
+        }
+    }
+    let unmoved = |samples: &[Vec<Category>]| samples.iter().map(|sample| shares(sample)).collect();
+    QuantileBound { time: f64::INFINITY, worst: unmoved(&careful), best: unmoved(&seen) }
+}
+
+/// The first cell at whose middle the margin reaches `z` standard errors, with the derivatives and the standard error
+/// there.
+fn crossing(
+    fold: &mut Influence<'_>,
+    samples: &[Vec<Category>],
+    sizes: &[f64],
+    margins: &[f64],
+    q: f64,
+    z: f64,
+) -> Option<(usize, Vec<Vec<f64>>, f64)> {
+    let first = |least: f64| {
+        let at = margins.partition_point(|&margin| margin < least);
+        (at < margins.len()).then_some(at)
+    };
+    let mut high = None;
+    let mut low = first(0.0)?;
+    let mut at = low;
+    for _ in 0..MAX_SWEEPS {
+        let derivatives = fold.of_margin(q, at);
+        let error = standard_error(samples, sizes, &derivatives);
+        if margins[at] >= z * error {
+            high = Some((at, derivatives, error));
+            if at <= low {
+                break;
+            }
+        } else {
+            low = at + 1;
+        }
+        let next = first(z * error);
+        at = match (&high, next) {
+            (None, Some(next)) => next.max(low),
+            // The whole grid is too short at this error; where it ends the error may be smaller.
+            (None, None) if low < margins.len() => margins.len() - 1,
+            (None, None) => return None,
+            (Some((high, ..)), Some(next)) if next >= low && next < *high => next,
+            (Some((high, ..)), _) => low.midpoint(*high),
+        };
+        if high.as_ref().is_some_and(|(high, ..)| low >= *high) || at >= margins.len() {
+            break;
+        }
+    }
+    high
+}
+
+fn shares(sample: &[Category]) -> Vec<f64> {
+    sample.iter().map(|category| category.share).collect()
+}
+
+fn standard_error(samples: &[Vec<Category>], sizes: &[f64], derivatives: &[Vec<f64>]) -> f64 {
+    let mut variance = 0.0;
+    for ((sample, &size), derivatives) in samples.iter().zip(sizes).zip(derivatives) {
+        if size.is_finite() {
+            let mean = mean(sample, derivatives);
+            let spread: f64 =
+                sample.iter().zip(derivatives).map(|(category, g)| category.share * (g - mean).powi(2)).sum();
+            variance += spread / size;
+        }
+    }
+    variance.sqrt()
+}
+
+fn mean(sample: &[Category], derivatives: &[f64]) -> f64 {
+    let total: f64 = sample.iter().map(|category| category.share).sum();
+    let sum: f64 = sample.iter().zip(derivatives).map(|(category, g)| category.share * g).sum();
+    if total > 0.0 { sum / total } else { 0.0 }
+}
+
+/// `p_b·(1 − scale·(g_b − ḡ)/n)`, without negative shares.
+pub(crate) fn design_point(
+    samples: &[Vec<Category>],
+    sizes: &[f64],
+    derivatives: &[Vec<f64>],
+    scale: f64,
+) -> Vec<Vec<f64>> {
+    samples
+        .iter()
+        .zip(sizes)
+        .zip(derivatives)
+        .map(|((sample, &size), derivatives)| {
+            let mean = mean(sample, derivatives);
+            let move_by = if size.is_finite() && scale.is_finite() { scale / size } else { 0.0 };
+            let mut shares: Vec<f64> = sample
+                .iter()
+                .zip(derivatives)
+                .map(|(category, g)| category.share * (1.0 - move_by * (g - mean)).max(0.0))
+                .collect();
+            let sum: f64 = shares.iter().sum();
+            if sum > 0.0 {
+                shares.iter_mut().for_each(|share| *share /= sum);
+            }
+            shares
+        })
+        .collect()
+}

@@ -1,0 +1,484 @@
+//! A tape of operations on curves, for derivatives of one number of the root by every input in one reverse sweep.
+//!
+//! A *curve* has one value for each cell of a grid (the mean over the cell) and one more for t = ∞. A *spectrum* is the
+//! exponentially tilted transform of a curve's masses, beside its value at ∞: products of spectra are sums of times.
+//! Every operation appends its value; [`Tape::gradient`] walks back. The adjoint of a spectrum is kept as the transform of
+//! the adjoint of the tilted masses, so that the adjoint of a product is a product with the conjugate.
+
+use std::sync::Arc;
+
+use realfft::num_complex::Complex64;
+use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+
+use crate::distribution::order_statistic;
+
+/// The exponent over the whole grid, as in [`crate::distribution::transform`].
+const TILT: f64 = 20.0;
+
+/// A curve on the tape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CurveId(usize);
+
+/// A spectrum on the tape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpectrumId(usize);
+
+#[derive(Debug, Clone)]
+enum CurveOp {
+    Input,
+    /// `constant + Σ weight · curve`.
+    Affine(Vec<(f64, CurveId)>),
+    Product(Vec<CurveId>),
+    /// The smaller of two, cell by cell.
+    Least(CurveId, CurveId),
+    /// P(at least k).
+    AtLeast(Vec<CurveId>, usize),
+    Delayed(CurveId, f64),
+    /// The first up to the deadline (in cells), the second from there on.
+    Until(CurveId, CurveId, f64),
+    /// The curve's value in this cell (or at ∞), everywhere.
+    Everywhere(CurveId, usize),
+    OfSpectrum(SpectrumId),
+}
+
+#[derive(Debug, Clone)]
+enum SpectrumOp {
+    Constant,
+    OfCurve(CurveId),
+    Product(SpectrumId, SpectrumId),
+    Sum(Vec<(f64, SpectrumId)>),
+}
+
+#[derive(Debug, Clone)]
+struct Transformed {
+    values: Vec<Complex64>,
+    ever: f64,
+}
+
+enum Entry {
+    Curve(usize),
+    Spectrum(usize),
+}
+
+/// The transforms of one grid, planned once.
+pub(crate) struct TapeTransform {
+    forward: Arc<dyn RealToComplex<f64>>,
+    inverse: Arc<dyn ComplexToReal<f64>>,
+    tilt: Vec<f64>,
+    masses: Vec<f64>,
+    scratch: Vec<Complex64>,
+}
+
+impl TapeTransform {
+    pub(crate) fn new(cells: usize) -> Self {
+        let mut planner = RealFftPlanner::new();
+        let (forward, inverse) = (planner.plan_fft_forward(cells), planner.plan_fft_inverse(cells));
+        let scratch = vec![Complex64::ZERO; forward.get_scratch_len().max(inverse.get_scratch_len())];
+        #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
+        let tilt = (0..cells).map(|k| (-TILT * k as f64 / cells as f64).exp()).collect();
+        Self { forward, inverse, tilt, masses: vec![0.0; cells], scratch }
+    }
+
+    fn cells(&self) -> usize {
+        self.tilt.len()
+    }
+
+    /// The transform of the first cells of `masses`.
+    fn forward(&mut self) -> Vec<Complex64> {
+        let mut spectrum = vec![Complex64::ZERO; self.cells() / 2 + 1];
+        let done = self.forward.process_with_scratch(&mut self.masses, &mut spectrum, &mut self.scratch);
+        debug_assert!(done.is_ok(), "forward transform: {done:?}");
+        spectrum
+    }
+
+    /// Back, normalised, into `masses`.
+    fn inverse(&mut self, spectrum: &[Complex64]) {
+        let mut spectrum = spectrum.to_vec();
+        if let Some(first) = spectrum.first_mut() {
+            first.im = 0.0;
+        }
+        if let Some(last) = spectrum.last_mut() {
+            last.im = 0.0;
+        }
+        let done = self.inverse.process_with_scratch(&mut spectrum, &mut self.masses, &mut self.scratch);
+        debug_assert!(done.is_ok(), "inverse transform: {done:?}");
+        #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
+        let norm = 1.0 / self.cells() as f64;
+        self.masses.iter_mut().for_each(|mass| *mass *= norm);
+    }
+}
+
+/// See the module.
+pub(crate) struct Tape<'a> {
+    transform: &'a mut TapeTransform,
+    order: Vec<Entry>,
+    curve_ops: Vec<CurveOp>,
+    curves: Vec<Vec<f64>>,
+    spectrum_ops: Vec<SpectrumOp>,
+    spectra: Vec<Transformed>,
+}
+
+impl<'a> Tape<'a> {
+    pub(crate) fn new(transform: &'a mut TapeTransform) -> Self {
+        Self {
+            transform,
+            order: Vec::new(),
+            curve_ops: Vec::new(),
+            curves: Vec::new(),
+            spectrum_ops: Vec::new(),
+            spectra: Vec::new(),
+        }
+    }
+
+    /// How many cells the grid has; this index of a curve is t = ∞.
+    pub(crate) fn cells(&self) -> usize {
+        self.transform.cells()
+    }
+
+    pub(crate) fn value(&self, id: CurveId) -> &[f64] {
+        &self.curves[id.0]
+    }
+
+    fn push(&mut self, op: CurveOp, value: Vec<f64>) -> CurveId {
+        debug_assert_eq!(value.len(), self.cells() + 1);
+        self.order.push(Entry::Curve(self.curves.len()));
+        self.curve_ops.push(op);
+        self.curves.push(value);
+        CurveId(self.curves.len() - 1)
+    }
+
+    fn push_spectrum(&mut self, op: SpectrumOp, value: Transformed) -> SpectrumId {
+        self.order.push(Entry::Spectrum(self.spectra.len()));
+        self.spectrum_ops.push(op);
+        self.spectra.push(value);
+        SpectrumId(self.spectra.len() - 1)
+    }
+
+    /// A curve by which derivatives are wanted; cells, then the value at ∞.
+    pub(crate) fn input(&mut self, value: Vec<f64>) -> CurveId {
+        self.push(CurveOp::Input, value)
+    }
+
+    pub(crate) fn affine(&mut self, constant: f64, terms: Vec<(f64, CurveId)>) -> CurveId {
+        let mut value = vec![constant; self.cells() + 1];
+        for &(weight, id) in &terms {
+            value.iter_mut().zip(&self.curves[id.0]).for_each(|(a, b)| *a += weight * b);
+        }
+        self.push(CurveOp::Affine(terms), value)
+    }
+
+    /// `1 − a`.
+    pub(crate) fn complement(&mut self, id: CurveId) -> CurveId {
+        self.affine(1.0, vec![(-1.0, id)])
+    }
+
+    pub(crate) fn product(&mut self, factors: Vec<CurveId>) -> CurveId {
+        if let [only] = factors[..] {
+            return only;
+        }
+        let mut value = vec![1.0; self.cells() + 1];
+        for id in &factors {
+            value.iter_mut().zip(&self.curves[id.0]).for_each(|(a, b)| *a *= b);
+        }
+        self.push(CurveOp::Product(factors), value)
+    }
+
+    pub(crate) fn least(&mut self, a: CurveId, b: CurveId) -> CurveId {
+        let value = self.curves[a.0].iter().zip(&self.curves[b.0]).map(|(a, b)| a.min(*b)).collect();
+        self.push(CurveOp::Least(a, b), value)
+    }
+
+    pub(crate) fn at_least(&mut self, trials: Vec<CurveId>, k: usize) -> CurveId {
+        let value = (0..=self.cells())
+            .map(|cell| order_statistic::at_least(trials.iter().map(|id| self.curves[id.0][cell]), k))
+            .collect();
+        self.push(CurveOp::AtLeast(trials, k), value)
+    }
+
+    pub(crate) fn delayed(&mut self, id: CurveId, cells: f64) -> CurveId {
+        if cells <= 0.0 {
+            return id;
+        }
+        let source = &self.curves[id.0];
+        let n = self.cells();
+        let mut value = vec![0.0; n + 1];
+        each_delayed(n, cells, |to, from, share| value[to] += share * source[from]);
+        value[n] = source[n];
+        self.push(CurveOp::Delayed(id, cells), value)
+    }
+
+    pub(crate) fn until(&mut self, before: CurveId, after: CurveId, deadline: f64) -> CurveId {
+        let value = (0..=self.cells())
+            .map(|cell| {
+                let share = share_before(cell, self.cells(), deadline);
+                let pick =
+                    |id: CurveId, share: f64| if share > 0.0 { share * self.curves[id.0][cell] } else { 0.0 };
+                pick(before, share) + pick(after, 1.0 - share)
+            })
+            .collect();
+        self.push(CurveOp::Until(before, after, deadline), value)
+    }
+
+    /// The curve's value in `cell`, as a constant curve; the number of cells stands for ∞.
+    pub(crate) fn everywhere(&mut self, id: CurveId, cell: usize) -> CurveId {
+        let cell = cell.min(self.cells());
+        let value = vec![self.curves[id.0][cell]; self.cells() + 1];
+        self.push(CurveOp::Everywhere(id, cell), value)
+    }
+
+    pub(crate) fn ever(&mut self, id: CurveId) -> CurveId {
+        self.everywhere(id, self.cells())
+    }
+
+    pub(crate) fn spectrum(&mut self, id: CurveId) -> SpectrumId {
+        let curve = &self.curves[id.0];
+        let mut previous = 0.0;
+        let TapeTransform { masses, tilt, .. } = &mut *self.transform;
+        for ((mass, &value), tilt) in masses.iter_mut().zip(curve).zip(tilt.iter()) {
+            *mass = (value - previous) * tilt;
+            previous = value;
+        }
+        let ever = curve[curve.len() - 1];
+        let values = self.transform.forward();
+        self.push_spectrum(SpectrumOp::OfCurve(id), Transformed { values, ever })
+    }
+
+    /// Fixed after `delay` cells, with probability `ever`; beyond the grid nothing of it is seen.
+    pub(crate) fn fixed(&mut self, delay: f64, ever: f64) -> SpectrumId {
+        let n = self.cells();
+        self.transform.masses.fill(0.0);
+        let TapeTransform { masses, tilt, .. } = &mut *self.transform;
+        each_delayed(n, delay, |to, from, share| {
+            if from == 0 {
+                masses[to] += share * ever * tilt[to];
+            }
+        });
+        let values = self.transform.forward();
+        self.push_spectrum(SpectrumOp::Constant, Transformed { values, ever })
+    }
+
+    pub(crate) fn convolution(&mut self, a: SpectrumId, b: SpectrumId) -> SpectrumId {
+        let (x, y) = (&self.spectra[a.0], &self.spectra[b.0]);
+        let values = x.values.iter().zip(&y.values).map(|(x, y)| x * y).collect();
+        let value = Transformed { values, ever: x.ever * y.ever };
+        self.push_spectrum(SpectrumOp::Product(a, b), value)
+    }
+
+    pub(crate) fn mixture(&mut self, terms: Vec<(f64, SpectrumId)>) -> SpectrumId {
+        let mut values = vec![Complex64::ZERO; self.cells() / 2 + 1];
+        let mut ever = 0.0;
+        for &(weight, id) in &terms {
+            let term = &self.spectra[id.0];
+            values.iter_mut().zip(&term.values).for_each(|(a, b)| *a += b * weight);
+            ever += weight * term.ever;
+        }
+        self.push_spectrum(SpectrumOp::Sum(terms), Transformed { values, ever })
+    }
+
+    pub(crate) fn curve(&mut self, id: SpectrumId) -> CurveId {
+        self.transform.inverse(&self.spectra[id.0].values);
+        let mut sum = 0.0;
+        let mut value: Vec<f64> = self
+            .transform
+            .masses
+            .iter()
+            .zip(&self.transform.tilt)
+            .map(|(mass, tilt)| {
+                sum += mass / tilt;
+                sum
+            })
+            .collect();
+        value.push(self.spectra[id.0].ever);
+        self.push(CurveOp::OfSpectrum(id), value)
+    }
+
+    /// The derivatives of `Σ weight · curve[cell]` over the seeds by every value of every input: `(input, adjoint)`, the
+    /// adjoint with one entry for each cell and one for ∞.
+    pub(crate) fn gradient(&mut self, seeds: &[(CurveId, usize, f64)]) -> Vec<(CurveId, Vec<f64>)> {
+        let n = self.cells();
+        let mut curves: Vec<Option<Vec<f64>>> = vec![None; self.curves.len()];
+        let mut spectra: Vec<Option<Transformed>> = vec![None; self.spectra.len()];
+        for &(id, cell, weight) in seeds {
+            curves[id.0].get_or_insert_with(|| vec![0.0; n + 1])[cell.min(n)] += weight;
+        }
+        let mut inputs = Vec::new();
+        for entry in self.order.iter().rev() {
+            match *entry {
+                Entry::Curve(at) => {
+                    let Some(adjoint) = curves[at].take() else { continue };
+                    let mut grow = |id: CurveId, add: &mut dyn FnMut(&mut [f64])| {
+                        add(curves[id.0].get_or_insert_with(|| vec![0.0; n + 1]));
+                    };
+                    match &self.curve_ops[at] {
+                        CurveOp::Input => inputs.push((CurveId(at), adjoint)),
+                        CurveOp::Affine(terms) => {
+                            for &(weight, id) in terms {
+                                grow(id, &mut |a| {
+                                    a.iter_mut().zip(&adjoint).for_each(|(a, b)| *a += weight * b)
+                                });
+                            }
+                        }
+                        CurveOp::Product(factors) => {
+                            // Products of all others, from both ends: no division by a factor that may be 0.
+                            let mut before = vec![adjoint];
+                            for id in factors {
+                                let next = before[before.len() - 1]
+                                    .iter()
+                                    .zip(&self.curves[id.0])
+                                    .map(|(a, b)| a * b)
+                                    .collect();
+                                before.push(next);
+                            }
+                            let mut after = vec![1.0; n + 1];
+                            for (place, &id) in factors.iter().enumerate().rev() {
+                                grow(id, &mut |a| {
+                                    for ((a, b), c) in a.iter_mut().zip(&before[place]).zip(&after) {
+                                        *a += b * c;
+                                    }
+                                });
+                                after.iter_mut().zip(&self.curves[id.0]).for_each(|(a, b)| *a *= b);
+                            }
+                        }
+                        &CurveOp::Least(x, y) => {
+                            let first = |cell: usize| self.curves[x.0][cell] <= self.curves[y.0][cell];
+                            grow(x, &mut |a| {
+                                (0..=n).filter(|&cell| first(cell)).for_each(|cell| a[cell] += adjoint[cell]);
+                            });
+                            grow(y, &mut |a| {
+                                (0..=n)
+                                    .filter(|&cell| !first(cell))
+                                    .for_each(|cell| a[cell] += adjoint[cell]);
+                            });
+                        }
+                        CurveOp::AtLeast(trials, k) => {
+                            for cell in 0..=n {
+                                if adjoint[cell] == 0.0 {
+                                    continue;
+                                }
+                                let p: Vec<f64> = trials.iter().map(|id| self.curves[id.0][cell]).collect();
+                                for (id, derivative) in trials.iter().zip(pivotal(&p, *k)) {
+                                    grow(*id, &mut |a| a[cell] += adjoint[cell] * derivative);
+                                }
+                            }
+                        }
+                        &CurveOp::Delayed(id, cells) => grow(id, &mut |a| {
+                            each_delayed(n, cells, |to, from, share| a[from] += share * adjoint[to]);
+                            a[n] += adjoint[n];
+                        }),
+                        &CurveOp::Until(before, after, deadline) => {
+                            grow(before, &mut |a| {
+                                (0..=n).for_each(|k| a[k] += share_before(k, n, deadline) * adjoint[k]);
+                            });
+                            grow(after, &mut |a| {
+                                (0..=n)
+                                    .for_each(|k| a[k] += (1.0 - share_before(k, n, deadline)) * adjoint[k]);
+                            });
+                        }
+                        &CurveOp::Everywhere(id, cell) => {
+                            grow(id, &mut |a| a[cell] += adjoint.iter().sum::<f64>());
+                        }
+                        &CurveOp::OfSpectrum(id) => {
+                            let mut later = 0.0;
+                            let TapeTransform { masses, tilt, .. } = &mut *self.transform;
+                            for k in (0..n).rev() {
+                                later += adjoint[k];
+                                masses[k] = later / tilt[k];
+                            }
+                            let values = self.transform.forward();
+                            add_spectrum(&mut spectra[id.0], values.into_iter(), adjoint[n]);
+                        }
+                    }
+                }
+                Entry::Spectrum(at) => {
+                    let Some(adjoint) = spectra[at].take() else { continue };
+                    match &self.spectrum_ops[at] {
+                        SpectrumOp::Constant => {}
+                        &SpectrumOp::OfCurve(id) => {
+                            self.transform.inverse(&adjoint.values);
+                            let target = curves[id.0].get_or_insert_with(|| vec![0.0; n + 1]);
+                            let mass = |k: usize| {
+                                if k < n { self.transform.masses[k] * self.transform.tilt[k] } else { 0.0 }
+                            };
+                            (0..n).for_each(|k| target[k] += mass(k) - mass(k + 1));
+                            target[n] += adjoint.ever;
+                        }
+                        &SpectrumOp::Product(a, b) => {
+                            for (to, by) in [(a, b), (b, a)] {
+                                let by = &self.spectra[by.0];
+                                let values = adjoint.values.iter().zip(&by.values).map(|(x, y)| x * y.conj());
+                                add_spectrum(&mut spectra[to.0], values, adjoint.ever * by.ever);
+                            }
+                        }
+                        SpectrumOp::Sum(terms) => {
+                            for &(weight, id) in terms {
+                                let values = adjoint.values.iter().map(|x| x * weight);
+                                add_spectrum(&mut spectra[id.0], values, adjoint.ever * weight);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        inputs
+    }
+}
+
+fn add_spectrum(slot: &mut Option<Transformed>, values: impl Iterator<Item = Complex64>, ever: f64) {
+    match slot {
+        Some(sum) => {
+            sum.values.iter_mut().zip(values).for_each(|(a, b)| *a += b);
+            sum.ever += ever;
+        }
+        None => *slot = Some(Transformed { values: values.collect(), ever }),
+    }
+}
+
+/// `visit(to, from, share)` for every cell that a delay of `cells` moves; a fraction is split onto both neighbours.
+fn each_delayed(n: usize, cells: f64, mut visit: impl FnMut(usize, usize, f64)) {
+    #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
+    if cells >= n as f64 {
+        return;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked above, delays are ≥ 0"
+    )]
+    let whole = cells as usize;
+    let fraction = cells.fract();
+    for from in 0..n - whole {
+        visit(from + whole, from, 1.0 - fraction);
+        if from + whole + 1 < n {
+            visit(from + whole + 1, from, fraction);
+        }
+    }
+}
+
+/// The share of a cell that lies before the deadline (in cells); 0 at ∞.
+fn share_before(cell: usize, cells: usize, deadline: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
+    if cell == cells { 0.0 } else { (deadline - cell as f64).clamp(0.0, 1.0) }
+}
+
+/// The derivative of P(at least k) by each trial: P(exactly k − 1 of the others). O(n · k²).
+fn pivotal(p: &[f64], k: usize) -> Vec<f64> {
+    let add = |count: &[f64], p: f64| -> Vec<f64> {
+        (0..k).map(|j| count[j] * (1.0 - p) + if j > 0 { count[j - 1] * p } else { 0.0 }).collect()
+    };
+    let mut start = vec![0.0; k];
+    if let Some(first) = start.first_mut() {
+        *first = 1.0;
+    }
+    let mut before = vec![start.clone()];
+    for &p in p {
+        let next = add(&before[before.len() - 1], p);
+        before.push(next);
+    }
+    let mut after = start;
+    let mut derivatives = vec![0.0; p.len()];
+    for place in (0..p.len()).rev() {
+        derivatives[place] = (0..k).map(|j| before[place][j] * after[k - 1 - j]).sum();
+        after = add(&after, p[place]);
+    }
+    derivatives
+}
