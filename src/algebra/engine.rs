@@ -128,7 +128,10 @@ impl Engine<'_> {
     ) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^53 nodes")]
         let tail = (1.0 - level) / 4.0 / (top + 1) as f64;
-        let mut horizon = horizon_bound(self.tree, top, self.leaves, readings[0], tail);
+        // Mass exactly at the end of a grid is not on it.
+        #[expect(clippy::cast_precision_loss, reason = "a constant")]
+        let past = 1.0 + 2.0 / COARSE_CELLS as f64;
+        let mut horizon = past * horizon_bound(self.tree, top, self.leaves, readings[0], tail);
         for _ in 0..8 {
             let grid = Grid::new(horizon, COARSE_CELLS);
             let curves = self.independent(top, grid, readings, on_time, |_, _| {});
