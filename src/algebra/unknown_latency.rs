@@ -456,7 +456,8 @@ fn dependent_sum(terms: &[(TailLaw, Option<TailLaw>)], total: f64, searched: boo
     let comonotone = TailLaw::comonotone_sum(&convex, total).coarsened(ATOMS);
     let bound = |v: f64| {
         let convex = comonotone.expected_shortfall(v);
-        if searched { convex.min(sum_quantile_quick(&late, v)) } else { convex }
+        // What may never arrive makes every shortfall infinite, the sum only up to its own mass.
+        if searched || convex.is_infinite() { convex.min(sum_quantile_quick(&late, v)) } else { convex }
     };
     (from_quantiles(bound, total), comonotone)
 }
