@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adversarial_dependence;
 mod brute_force;
 mod cli_check;
 mod demo;
@@ -30,8 +31,12 @@ mod shipped_files;
 mod simulated_trees;
 mod spec;
 
+#[path = "../support/joint_law.rs"]
+mod joint_law;
 #[path = "../support/random_tree.rs"]
 mod random_tree;
 #[path = "../support/simulation.rs"]
 #[expect(dead_code, reason = "shared with the study of coverage")]
 mod simulation;
+#[path = "../support/transport.rs"]
+mod transport;

@@ -138,14 +138,14 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    fn later(self, by: f64) -> Self {
+    pub(crate) fn later(self, by: f64) -> Self {
         match self {
             Self::Success(t) => Self::Success(t + by),
             Self::Failure(t) => Self::Failure(t + by),
         }
     }
 
-    fn time(self) -> f64 {
+    pub(crate) fn time(self) -> f64 {
         match self {
             Self::Success(t) | Self::Failure(t) => t,
         }
@@ -306,7 +306,7 @@ fn one_after_the_other<'a>(
 }
 
 /// The k-th success, or the failure after which there can be no k successes.
-fn kth(endings: Vec<Ending>, k: usize) -> Ending {
+pub(crate) fn kth(endings: Vec<Ending>, k: usize) -> Ending {
     let n = endings.len();
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for ending in endings {
@@ -320,7 +320,7 @@ fn kth(endings: Vec<Ending>, k: usize) -> Ending {
     if good.len() >= k { Ending::Success(good[k - 1]) } else { Ending::Failure(bad[n - k]) }
 }
 
-fn until(deadline: f64, ending: Ending) -> Ending {
+pub(crate) fn until(deadline: f64, ending: Ending) -> Ending {
     match ending {
         Ending::Success(t) if t <= deadline => ending,
         Ending::Success(_) => Ending::Failure(deadline),
