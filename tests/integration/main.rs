@@ -10,8 +10,10 @@ mod evidence_engine;
 mod evidence_http;
 mod evidence_prometheus;
 mod explain;
+mod gaussian_copula;
 mod generated_code;
 mod http_client;
+mod interpolation;
 mod journey_builder;
 mod layering;
 mod monte_carlo;
@@ -31,6 +33,8 @@ mod shipped_files;
 mod simulated_trees;
 mod spec;
 
+#[path = "../support/interpolation_study.rs"]
+mod interpolation_study;
 #[path = "../support/joint_law.rs"]
 mod joint_law;
 #[path = "../support/random_tree.rs"]

@@ -39,6 +39,10 @@ pub(crate) enum Family {
         scale: f64,
         shape: f64,
     },
+    LogLogistic {
+        median: f64,
+        shape: f64,
+    },
     /// Mostly fast, sometimes slow: two lognormals.
     Bimodal {
         fast: f64,
@@ -69,6 +73,7 @@ impl Family {
             Self::Lognormal { median, sigma } => lognormal(median, sigma),
             Self::Gamma { shape, mean } => Gamma::new(shape, shape / mean).unwrap().cdf(t),
             Self::Weibull { scale, shape } => -f64::exp_m1(-(t / scale).powf(shape)),
+            Self::LogLogistic { median, shape } => 1.0 / (1.0 + (t / median).powf(-shape)),
             Self::Bimodal { fast, slow, slow_share } => {
                 (1.0 - slow_share) * lognormal(fast, 0.3) + slow_share * lognormal(slow, 0.3)
             }
@@ -90,6 +95,7 @@ impl Family {
             Self::Exponential { mean } => -mean * f64::ln_1p(-u),
             Self::Lognormal { median, sigma } => LogNormal::new(median.ln(), sigma).unwrap().inverse_cdf(u),
             Self::Weibull { scale, shape } => scale * (-f64::ln_1p(-u)).powf(1.0 / shape),
+            Self::LogLogistic { median, shape } => median * (u / (1.0 - u)).powf(1.0 / shape),
             Self::Uniform { from, to } => from + u * (to - from),
             Self::BoundedPareto { from, to, shape } => {
                 from * (1.0 - u * (1.0 - (from / to).powf(shape))).powf(-1.0 / shape)
