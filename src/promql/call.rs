@@ -9,6 +9,7 @@ use super::label_function::{joined, of_absent, replaced, without_metadata};
 use super::math_function::{clamped, maximum, minimum, rounded};
 use super::range_function::{RangeFunction, Window};
 use super::selector::advanced;
+use super::source::Reading;
 use super::time_function::DatePart;
 use super::value::{StepSeries, Value};
 use super::{histogram_function, info_function, sorting};
@@ -117,7 +118,8 @@ impl Evaluation<'_> {
     /// Of a plain selector the times of the samples, of anything else the time of the step.
     fn timestamps(&self, argument: &Node, grid: Grid) -> Result<Value, EvaluationError> {
         if let Kind::Selector(selector) = &argument.unmarked().kind {
-            let vector = self.instant_vector(selector, grid, |sample| sample.time.seconds())?;
+            let vector =
+                self.instant_vector(selector, grid, Reading::Instant, |sample| sample.time.seconds())?;
             return self.without_names(vector).map(Value::Vector);
         }
         let vector = self.vector(argument, grid)?;
@@ -229,10 +231,7 @@ fn absent(present: &[StepSeries], argument: &Node, grid: Grid) -> Value {
     if values.iter().all(Option::is_none) {
         return Value::Vector(Vec::new());
     }
-    let labels = match &argument.unmarked().kind {
-        Kind::Selector(selector) | Kind::Range(selector, _) => of_absent(&selector.matchers),
-        _ => Labels::new(),
-    };
+    let labels = argument.selector().map_or_else(Labels::new, |selector| of_absent(&selector.matchers));
     Value::Vector(vec![StepSeries { labels, values, drops_name: false }])
 }
 

@@ -205,7 +205,7 @@ impl Compiler {
             .into_iter()
             .map(|argument| if invariant { argument.node } else { argument.marked() })
             .collect();
-        let node = Node { at, kind: Kind::Call(function, arguments) };
+        let node = Node { at, kind: Kind::Call(function, name, arguments) };
         Ok(Compiled { node, invariant, worth_marking: invariant })
     }
 

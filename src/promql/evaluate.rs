@@ -1,20 +1,21 @@
 //! The evaluator: a fold over the tree, each node at all steps of the grid at once.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 
 use super::annotation::{Annotation, Annotations};
 use super::arithmetic::Operation;
-use super::expression::{Aggregate, Binary, Kind, Node, ValueType};
+use super::expression::{Aggregate, Binary, Kind, Node, Subtree, ValueType};
 use super::grid::{Grid, QueryTimes};
 use super::label_function::{merged, without_metadata};
 use super::limits::Options;
 use super::position::line_and_column;
 use super::query::Query;
 use super::range_function::InvalidFactor;
-use super::source::SeriesSource;
+use super::source::{Reading, SeriesSource};
 use super::value::{StepSeries, Value};
 use super::{aggregate, vector_matching};
-use crate::series::{Sample, Series, StepGrid};
+use crate::series::{Labels, Sample, Series, StepGrid};
 
 /// Why a query has no value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -243,7 +244,7 @@ impl Evaluation<'_> {
             Kind::Number(number) => Value::Scalar(vec![*number; grid.count]),
             Kind::Text(text) => Value::Text(text.clone()),
             Kind::Selector(selector) => {
-                Value::Vector(self.instant_vector(selector, grid, |sample| sample.value)?)
+                Value::Vector(self.instant_vector(selector, grid, Reading::Instant, |sample| sample.value)?)
             }
             Kind::Range(..) | Kind::Subquery(_) => {
                 return Err(EvaluationError::Type {
@@ -257,8 +258,10 @@ impl Evaluation<'_> {
             Kind::Negation(inner) => self.negated(inner, grid)?,
             Kind::Binary(binary) => self.binary(binary, grid)?,
             Kind::Aggregate(aggregate) => Value::Vector(self.aggregated(aggregate, grid)?),
-            Kind::Call(function, arguments) => self.call(*function, arguments, grid)?,
+            Kind::Call(function, _, arguments) => self.call(*function, arguments, grid)?,
             Kind::Invariant(inner) => repeated(self.value(inner, grid.first())?, grid.count),
+            Kind::Evaluated(subtree) => self.evaluated(subtree, grid)?,
+            Kind::Union(subtree) => Value::Vector(self.union(subtree, grid)?),
         };
         self.values_held.set(held_before);
         if let Value::Vector(vector) = &value {
@@ -279,6 +282,40 @@ impl Evaluation<'_> {
             Value::Scalar(numbers) => Ok(numbers),
             other => Err(EvaluationError::Type { expected: "scalar", found: other.type_name() }),
         }
+    }
+
+    /// The value of a subtree that the source holds: taken as it is, since its lookback was applied already.
+    fn evaluated(&self, subtree: &Subtree, grid: Grid) -> Result<Value, EvaluationError> {
+        let missing = || EvaluationError::Source(format!("the value of {} was not fetched", subtree.node));
+        let value = self.source.evaluated(subtree.id).ok_or_else(missing)?;
+        let fits = match value {
+            Value::Scalar(numbers) => numbers.len() == grid.count,
+            Value::Vector(vector) => vector.iter().all(|series| series.values.len() == grid.count),
+            Value::Range(_) | Value::Text(_) => false,
+        };
+        if !fits {
+            return Err(missing());
+        }
+        if let Value::Vector(vector) = value {
+            self.read(vector.iter().map(|series| series.values.iter().flatten().count()).sum())?;
+        }
+        Ok(value.clone())
+    }
+
+    fn union(&self, subtree: &Subtree, grid: Grid) -> Result<Vec<StepSeries>, EvaluationError> {
+        let mut all = self.vector(&subtree.node, grid)?;
+        let Value::Vector(theirs) = self.evaluated(subtree, grid)? else {
+            return Err(EvaluationError::Type { expected: "instant vector", found: "scalar" });
+        };
+        // Theirs are complete: names that are to be dropped are dropped.
+        let finished = |series: &StepSeries| match series.drops_name {
+            true => without_metadata(&series.labels),
+            false => series.labels.clone(),
+        };
+        let own: HashSet<Labels> = all.iter().map(finished).collect();
+        all.extend(theirs.into_iter().filter(|series| !own.contains(&series.labels)));
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(all)
     }
 
     fn negated(&self, inner: &Node, grid: Grid) -> Result<Value, EvaluationError> {

@@ -3,9 +3,8 @@
 use super::evaluate::{EvaluationError, check_supported, evaluate, into_series};
 use super::guard::MAX_QUERY_BYTES;
 use super::limits::{Boundaries, Options};
-use super::matcher::MatcherSet;
 use super::query::Query;
-use super::source::SeriesSource;
+use super::source::{Selection, SeriesSource};
 use super::value::{StepSeries, Value};
 use crate::series::{Labels, STALE_NAN_BITS, Sample, Series, StepGrid};
 use crate::unit::{Timestamp, Window};
@@ -14,7 +13,8 @@ use crate::unit::{Timestamp, Window};
 pub(crate) struct Memory(pub(crate) Vec<Series>);
 
 impl SeriesSource for Memory {
-    fn select(&self, matchers: &MatcherSet, from: Timestamp, to: Timestamp) -> Result<Vec<Series>, String> {
+    fn select(&self, selection: &Selection) -> Result<Vec<Series>, String> {
+        let (matchers, from, to) = (&selection.matchers, selection.from, selection.to);
         let inside = |series: &Series| Series {
             labels: series.labels.clone(),
             samples: series
@@ -302,17 +302,8 @@ fn closed_boundaries_hold_the_sample_at_the_left_edge() {
 fn only_what_was_announced_is_read() {
     struct Strict<'a>(&'a Memory, Vec<super::source::Selection>);
     impl SeriesSource for Strict<'_> {
-        fn select(
-            &self,
-            matchers: &MatcherSet,
-            from: Timestamp,
-            to: Timestamp,
-        ) -> Result<Vec<Series>, String> {
-            let known = self
-                .1
-                .iter()
-                .any(|known| known.matchers == *matchers && known.from == from && known.to == to);
-            if known { self.0.select(matchers, from, to) } else { Err(format!("{matchers} {from:?} {to:?}")) }
+        fn select(&self, selection: &Selection) -> Result<Vec<Series>, String> {
+            if self.1.contains(selection) { self.0.select(selection) } else { Err(format!("{selection:?}")) }
         }
     }
     let source =

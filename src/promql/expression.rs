@@ -34,12 +34,17 @@ pub(crate) enum Kind {
     Binary(Box<Binary>),
     /// Many series to one for each group, or to some of each.
     Aggregate(Box<Aggregate>),
-    /// A function.
-    Call(Function, Vec<Node>),
+    /// A function, as the text names it: some have two names.
+    Call(Function, &'static str, Vec<Node>),
     /// A function that is not built, by its name.
     Unsupported(String, Vec<Node>),
     /// Evaluated once, whatever the number of steps.
     Invariant(Box<Node>),
+    /// Evaluated by somebody else, on the very grid on which its value is needed.
+    Evaluated(Subtree),
+    /// An instant vector of two origins, or the times of its samples: what the source selects, and what somebody else
+    /// evaluated. Of two series with the same labels the source's own stays.
+    Union(Subtree),
 }
 
 /// The type of an expression, as PromQL knows it.
@@ -104,6 +109,19 @@ pub(crate) struct Subquery {
     /// In milliseconds; none is the default step.
     pub(crate) step: Option<i64>,
 }
+
+/// What somebody else evaluates.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Subtree {
+    /// Which of the source's answers holds its value.
+    pub(crate) id: SubtreeId,
+    /// What it is.
+    pub(crate) node: Box<Node>,
+}
+
+/// The number of an answer, from 0: see [`super::source::SeriesSource::evaluated`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SubtreeId(pub usize);
 
 /// Which labels a group or a match is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +188,8 @@ impl Node {
                 (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
                 _ => ValueType::Vector,
             },
-            Kind::Call(function, _) => function.value_type(),
+            Kind::Call(function, ..) => function.value_type(),
+            Kind::Evaluated(subtree) | Kind::Union(subtree) => subtree.node.value_type(),
         }
     }
 
@@ -193,7 +212,10 @@ impl Node {
                 let parameter = aggregate.parameter.as_ref();
                 parameter.and_then(Self::unsupported).or_else(|| aggregate.inner.unsupported())
             }
-            Kind::Call(_, arguments) => arguments.iter().find_map(Self::unsupported),
+            Kind::Call(_, _, arguments) => arguments.iter().find_map(Self::unsupported),
+            // It is for its evaluator to know the construct.
+            Kind::Evaluated(_) => None,
+            Kind::Union(subtree) => subtree.node.unsupported(),
         }
     }
 
@@ -202,6 +224,16 @@ impl Node {
         match &self.kind {
             Kind::Invariant(inner) => inner.unmarked(),
             _ => self,
+        }
+    }
+
+    /// The selector that it is, whoever evaluates it.
+    pub(crate) fn selector(&self) -> Option<&Selector> {
+        match &self.kind {
+            Kind::Selector(selector) | Kind::Range(selector, _) => Some(selector),
+            Kind::Invariant(inner) => inner.selector(),
+            Kind::Evaluated(subtree) | Kind::Union(subtree) => subtree.node.selector(),
+            _ => None,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The steps of an evaluation in milliseconds: those of the query, or of a subquery within it.
 
+use super::evaluate::EvaluationError;
 use super::expression::{At, Shift, Subquery};
 use super::limits::{Boundaries, Options};
 use crate::series::StepGrid;
+use crate::unit::{Timestamp, Window};
 
 /// `start, start + step, …`, `count` of them, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,16 @@ impl Grid {
     pub(crate) fn of(grid: &StepGrid) -> Self {
         let step = i64::try_from(grid.step().millis()).unwrap_or(i64::MAX);
         Self { start: grid.start().millis(), step, count: grid.points() }
+    }
+
+    /// The same for those outside.
+    pub(crate) fn to_steps(self) -> Result<StepGrid, EvaluationError> {
+        let at = Timestamp::from_millis;
+        let step = u64::try_from(self.step.max(1)).unwrap_or(1);
+        let grid = Window::from_millis(step).map_err(|fault| fault.to_string());
+        let grid = grid
+            .and_then(|step| StepGrid::new(at(self.start), at(self.last()), step).map_err(|f| f.to_string()));
+        grid.map_err(EvaluationError::Source)
     }
 
     /// The first step alone.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::evaluate::{Evaluation, EvaluationError};
-use super::expression::{Kind, Node, Selector, Shift};
+use super::expression::{Node, Selector, Shift};
 use super::grid::Grid;
 use super::label_function::merged;
 use super::matcher::MatcherSet;
+use super::source::Reading;
 use super::value::StepSeries;
 use crate::series::{Labels, MatchOp, Matcher, NAME};
 
@@ -18,10 +19,7 @@ const TARGET_INFO: &str = "target_info";
 
 /// The selector of the info series: the second argument's matchers, on [`TARGET_INFO`] unless they name others.
 pub(crate) fn info_selector(labels: Option<&Node>) -> Result<Selector, EvaluationError> {
-    let given = match labels.map(|node| &node.unmarked().kind) {
-        Some(Kind::Selector(selector)) => selector.matchers.matchers(),
-        _ => &[],
-    };
+    let given = labels.and_then(Node::selector).map_or(&[][..], |selector| selector.matchers.matchers());
     let mut matchers = given.to_vec();
     if !matchers.iter().any(|matcher| matcher.name == NAME) {
         let name = Matcher { name: NAME.to_owned(), op: MatchOp::Equal, value: TARGET_INFO.to_owned() };
@@ -39,9 +37,10 @@ pub(crate) fn enriched(
     grid: Grid,
 ) -> Result<Vec<StepSeries>, EvaluationError> {
     let selector = info_selector(labels)?;
+    let reading = Reading::InfoSeries(grid.to_steps()?);
     // The values do not matter, but of two info series the one with the newer sample counts.
     #[expect(clippy::cast_precision_loss, reason = "2^53 ms are 285,000 years")]
-    let info = evaluation.instant_vector(&selector, grid, |sample| sample.time.millis() as f64)?;
+    let info = evaluation.instant_vector(&selector, grid, reading, |sample| sample.time.millis() as f64)?;
     let wanted = Wanted::of(labels, &selector);
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let mut out: Vec<StepSeries> = Vec::new();
@@ -107,10 +106,7 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn of(labels: Option<&'a Node>, selector: &'a Selector) -> Self {
-        let matchers = match labels.map(|node| &node.unmarked().kind) {
-            Some(Kind::Selector(given)) => Some(&given.matchers),
-            _ => None,
-        };
+        let matchers = labels.and_then(Node::selector).map(|given| &given.matchers);
         let of_labels = |matchers: &'a MatcherSet| {
             matchers
                 .matchers()

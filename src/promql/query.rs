@@ -80,6 +80,13 @@ impl Query {
         Ok(Self { text: text.to_owned(), expression, root, selectors })
     }
 
+    /// The same query with another tree: messages point into the same text.
+    pub(crate) fn with_root(&self, root: Node) -> Self {
+        let mut selectors = Vec::new();
+        collect_matchers(&root, &mut selectors);
+        Self { text: self.text.clone(), expression: self.expression.clone(), root, selectors }
+    }
+
     /// The text.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -123,7 +130,7 @@ impl Query {
     ) -> Result<Vec<Vec<Timestamp>>, EvaluationError> {
         let mut all = Vec::with_capacity(self.selectors.len());
         let query = query_times(grid, true);
-        visit_selectors(&self.root, Grid::of(grid), query, options, &mut |selector, grid, _| {
+        visit_selectors(&self.root, Grid::of(grid), query, options, &mut |selector, grid, _, _| {
             let times = grid.times().map(|now| Timestamp::from_millis(selector.shift.of(now, query)));
             all.push(times.collect());
         })?;
@@ -138,12 +145,18 @@ impl Query {
         let mut found = Vec::new();
         // Whether it is a range query matters to `step()` alone, which reads nothing.
         let query = query_times(grid, true);
-        visit_selectors(&self.root, Grid::of(grid), query, options, &mut |selector, grid, reach| {
-            let selection = selector.selection(reach, grid, query, options);
-            if !found.contains(&selection) {
-                found.push(selection);
-            }
-        })?;
+        visit_selectors(
+            &self.root,
+            Grid::of(grid),
+            query,
+            options,
+            &mut |selector, grid, reach, reading| {
+                let selection = selector.selection(reach, grid, query, options, reading);
+                if !found.contains(&selection) {
+                    found.push(selection);
+                }
+            },
+        )?;
         Ok(found)
     }
 }

@@ -7,7 +7,7 @@ use super::grid::{Grid, QueryTimes};
 use super::info_function::info_selector;
 use super::limits::Options;
 use super::matcher::MatcherSet;
-use super::source::Selection;
+use super::source::{Reading, Selection};
 use super::value::StepSeries;
 use crate::series::{STALE_NAN_BITS, Sample, Series};
 use crate::unit::Timestamp;
@@ -34,6 +34,7 @@ impl Selector {
         grid: Grid,
         query: QueryTimes,
         options: &Options,
+        reading: Reading,
     ) -> Selection {
         let first = options.first_inside(self.shift.of(grid.start, query), reach);
         let last = self.shift.of(grid.last(), query);
@@ -41,22 +42,25 @@ impl Selector {
             matchers: self.matchers.clone(),
             from: Timestamp::from_millis(first),
             to: Timestamp::from_millis(last),
+            reading,
         }
     }
 }
 
-/// Calls `visit` with every selector, from left to right, the grid that it is evaluated on, and how far it reaches back.
+/// Calls `visit` with every selector that the source is asked for, from left to right, the grid that it is evaluated
+/// on, how far it reaches back, and what becomes of its samples.
 pub(crate) fn visit_selectors(
     node: &Node,
     grid: Grid,
     query: QueryTimes,
     options: &Options,
-    visit: &mut impl FnMut(&Selector, Grid, i64),
+    visit: &mut impl FnMut(&Selector, Grid, i64, Reading),
 ) -> Result<(), EvaluationError> {
     match &node.kind {
-        Kind::Number(_) | Kind::Text(_) => {}
-        Kind::Selector(selector) => visit(selector, grid, options.lookback_millis()),
-        Kind::Range(selector, length) => visit(selector, grid, *length),
+        Kind::Number(_) | Kind::Text(_) | Kind::Evaluated(_) => {}
+        Kind::Union(subtree) => visit_selectors(&subtree.node, grid, query, options, visit)?,
+        Kind::Selector(selector) => visit(selector, grid, options.lookback_millis(), Reading::Instant),
+        Kind::Range(selector, length) => visit(selector, grid, *length, Reading::Range),
         Kind::Subquery(subquery) => {
             if let Some(inside) = checked_grid(subquery, grid, query, options)? {
                 visit_selectors(&subquery.inner, inside, query, options, visit)?;
@@ -74,13 +78,14 @@ pub(crate) fn visit_selectors(
             }
             visit_selectors(&aggregate.inner, grid, query, options, visit)?;
         }
-        Kind::Call(Function::Info, arguments) => {
+        Kind::Call(Function::Info, _, arguments) => {
             if let Some(argument) = arguments.first() {
                 visit_selectors(argument, grid, query, options, visit)?;
             }
-            visit(&info_selector(arguments.get(1))?, grid, options.lookback_millis());
+            let reading = Reading::InfoSeries(grid.to_steps()?);
+            visit(&info_selector(arguments.get(1))?, grid, options.lookback_millis(), reading);
         }
-        Kind::Call(_, arguments) | Kind::Unsupported(_, arguments) => {
+        Kind::Call(_, _, arguments) | Kind::Unsupported(_, arguments) => {
             for argument in arguments {
                 visit_selectors(argument, grid, query, options, visit)?;
             }
@@ -89,10 +94,11 @@ pub(crate) fn visit_selectors(
     Ok(())
 }
 
-/// Adds the matchers of every selector, from left to right.
+/// Adds the matchers of every selector that the source is asked for, from left to right.
 pub(crate) fn collect_matchers(node: &Node, found: &mut Vec<MatcherSet>) {
     match &node.kind {
-        Kind::Number(_) | Kind::Text(_) => {}
+        Kind::Number(_) | Kind::Text(_) | Kind::Evaluated(_) => {}
+        Kind::Union(subtree) => collect_matchers(&subtree.node, found),
         Kind::Selector(selector) | Kind::Range(selector, _) => found.push(selector.matchers.clone()),
         Kind::Subquery(subquery) => collect_matchers(&subquery.inner, found),
         Kind::Negation(inner) | Kind::Invariant(inner) => collect_matchers(inner, found),
@@ -104,18 +110,18 @@ pub(crate) fn collect_matchers(node: &Node, found: &mut Vec<MatcherSet>) {
             aggregate.parameter.iter().for_each(|parameter| collect_matchers(parameter, found));
             collect_matchers(&aggregate.inner, found);
         }
-        Kind::Call(Function::Info, arguments) => {
+        Kind::Call(Function::Info, _, arguments) => {
             arguments.iter().take(1).for_each(|argument| collect_matchers(argument, found));
             found.extend(info_selector(arguments.get(1)).map(|selector| selector.matchers));
         }
-        Kind::Call(_, arguments) | Kind::Unsupported(_, arguments) => {
+        Kind::Call(_, _, arguments) | Kind::Unsupported(_, arguments) => {
             arguments.iter().for_each(|argument| collect_matchers(argument, found));
         }
     }
 }
 
 /// The steps of a subquery, counted before anything is evaluated.
-fn checked_grid(
+pub(crate) fn checked_grid(
     subquery: &Subquery,
     grid: Grid,
     query: QueryTimes,
@@ -142,11 +148,12 @@ impl Evaluation<'_> {
         &self,
         selector: &Selector,
         grid: Grid,
+        reading: Reading,
         number: impl Fn(&Sample) -> f64,
     ) -> Result<Vec<StepSeries>, EvaluationError> {
         let lookback = self.options.lookback_millis();
         let mut vector = Vec::new();
-        for series in self.fetch(selector, lookback, grid)? {
+        for series in self.fetch(selector, lookback, grid, reading)? {
             let mut next = 0;
             let value = |now: i64| {
                 let at = selector.shift.of(now, self.query);
@@ -165,9 +172,15 @@ impl Evaluation<'_> {
     }
 
     /// The selected series, sorted by their labels.
-    fn fetch(&self, selector: &Selector, reach: i64, grid: Grid) -> Result<Vec<Series>, EvaluationError> {
-        let Selection { matchers, from, to } = selector.selection(reach, grid, self.query, self.options);
-        let mut series = self.source.select(&matchers, from, to).map_err(EvaluationError::Source)?;
+    fn fetch(
+        &self,
+        selector: &Selector,
+        reach: i64,
+        grid: Grid,
+        reading: Reading,
+    ) -> Result<Vec<Series>, EvaluationError> {
+        let selection = selector.selection(reach, grid, self.query, self.options, reading);
+        let mut series = self.source.select(&selection).map_err(EvaluationError::Source)?;
         self.read(series.iter().map(|series| series.samples.len()).sum())?;
         series.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(series)
@@ -177,7 +190,7 @@ impl Evaluation<'_> {
     pub(crate) fn ranges(&self, node: &Node, grid: Grid) -> Result<Ranges, EvaluationError> {
         match &node.kind {
             Kind::Range(selector, length) => {
-                let mut fetched = self.fetch(selector, *length, grid)?;
+                let mut fetched = self.fetch(selector, *length, grid, Reading::Range)?;
                 fetched.iter_mut().for_each(|series| series.samples.retain(|sample| !is_stale(sample)));
                 let series = fetched.into_iter().map(|series| RangeSeries { series, drops_name: false });
                 Ok(Ranges { series: series.collect(), length: *length, shift: selector.shift })

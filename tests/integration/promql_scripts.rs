@@ -12,6 +12,8 @@ mod fixed_time;
 pub(crate) mod generate;
 #[path = "promql_script/notation.rs"]
 mod notation;
+#[path = "promql_script/planned.rs"]
+pub(crate) mod planned;
 #[path = "promql_script/run.rs"]
 mod run;
 #[path = "promql_script/script.rs"]
@@ -22,10 +24,14 @@ pub(crate) mod storage;
 use std::path::{Path, PathBuf};
 
 use emac::promql::limits::Options;
+use planned::Mode;
 use run::Tally;
 
+/// Here, there, nothing but selectors there, and two mixtures.
+const MODES: [Mode; 5] = [Mode::Local, Mode::Pushed, Mode::Selectors, Mode::Split(1), Mode::Split(2)];
+
 /// Runs every script of a folder and prints what became of each.
-fn run_folder(folder: &Path, options: &Options) -> Tally {
+fn run_folder(folder: &Path, options: &Options, mode: Mode) -> Tally {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
@@ -35,16 +41,16 @@ fn run_folder(folder: &Path, options: &Options) -> Tally {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let commands = script::parse(&std::fs::read_to_string(&file).unwrap());
         let mut tally = match commands {
-            Ok(commands) => run::run(&commands, options),
+            Ok(commands) => run::run(&commands, options, mode),
             Err(fault) => Tally { failed: vec![fault], ..Tally::default() },
         };
-        println!("{name}: {tally}");
+        println!("{mode:?}: {name}: {tally}");
         for line in tally.failed.iter_mut().chain(&mut tally.unparsed) {
             *line = format!("{name} {line}");
         }
         total.add(tally);
     }
-    println!("{}: {total}", folder.display());
+    println!("{mode:?}: {}: {total}", folder.display());
     total
 }
 
@@ -61,17 +67,21 @@ fn test_data() -> PathBuf {
 
 #[test]
 fn our_scripts_pass() {
-    let tally = run_folder(&test_data(), &Options::default());
-    assert!(tally.passed > 0);
-    assert_no_failure(&tally);
+    for mode in MODES {
+        let tally = run_folder(&test_data(), &Options::default(), mode);
+        assert!(tally.passed > 0);
+        assert_no_failure(&tally);
+    }
 }
 
 #[test]
 fn our_scripts_about_late_names_pass() {
     let options = Options { names_dropped_late: true, ..Options::default() };
-    let tally = run_folder(&test_data().join("names_dropped_late"), &options);
-    assert!(tally.passed > 0);
-    assert_no_failure(&tally);
+    for mode in MODES {
+        let tally = run_folder(&test_data().join("names_dropped_late"), &options, mode);
+        assert!(tally.passed > 0);
+        assert_no_failure(&tally);
+    }
 }
 
 #[test]
@@ -82,13 +92,15 @@ fn the_scripts_of_others_pass() {
     let given = std::env::var("PROMQLTEST_DIRS").unwrap_or_default();
     folders.extend(given.split(':').filter(|folder| !folder.is_empty()).map(PathBuf::from));
     let options = Options { names_dropped_late: true, ..Options::default() };
-    let mut total = Tally::default();
-    for (index, folder) in folders.iter().enumerate() {
-        // The reference need not be there; a folder that is named must be.
-        if index > 0 || folder.is_dir() {
-            total.add(run_folder(folder, &options));
+    for mode in MODES {
+        let mut total = Tally::default();
+        for (index, folder) in folders.iter().enumerate() {
+            // The reference need not be there; a folder that is named must be.
+            if index > 0 || folder.is_dir() {
+                total.add(run_folder(folder, &options, mode));
+            }
         }
+        println!("{mode:?}: in total: {total}");
+        assert_no_failure(&total);
     }
-    println!("in total: {total}");
-    assert_no_failure(&total);
 }

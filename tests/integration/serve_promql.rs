@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use emac::promql::evaluate::{self, into_series};
 use emac::promql::guard::MAX_QUERY_BYTES;
 use emac::promql::limits::{Boundaries, Options};
-use emac::promql::matcher::MatcherSet;
 use emac::promql::query::Query;
-use emac::promql::source::SeriesSource;
+use emac::promql::source::{Selection, SeriesSource};
 use emac::promql::value::Value;
 use emac::series::{Labels, Sample, Series, StepGrid};
 use emac::unit::{Timestamp, Window};
@@ -20,7 +19,8 @@ const START: i64 = 1_700_000_000;
 struct Memory(Vec<Series>);
 
 impl SeriesSource for Memory {
-    fn select(&self, matchers: &MatcherSet, from: Timestamp, to: Timestamp) -> Result<Vec<Series>, String> {
+    fn select(&self, selection: &Selection) -> Result<Vec<Series>, String> {
+        let (matchers, from, to) = (&selection.matchers, selection.from, selection.to);
         let selected = self.0.iter().filter(|series| matchers.matches(&series.labels)).map(|series| {
             let inside = |sample: &&Sample| (from..=to).contains(&sample.time);
             Series {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::promql::matcher::MatcherSet;
-use crate::promql::source::SeriesSource;
+use crate::promql::source::{Selection, SeriesSource};
 use crate::series::{Labels, NAME, Sample, Series};
 use crate::unit::{Timestamp, Window};
 
@@ -197,7 +197,8 @@ impl Target {
 }
 
 impl SeriesSource for EmbeddedStore {
-    fn select(&self, matchers: &MatcherSet, from: Timestamp, to: Timestamp) -> Result<Vec<Series>, String> {
+    fn select(&self, selection: &Selection) -> Result<Vec<Series>, String> {
+        let (matchers, from, to) = (&selection.matchers, selection.from, selection.to);
         let held = self.read();
         let mut found = Vec::new();
         for target in &held.targets {
@@ -223,6 +224,7 @@ impl SeriesSource for EmbeddedStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::promql::source::Reading;
     use crate::series::{MatchOp, Matcher};
 
     fn store(retention: &str, samples_per_series: usize) -> EmbeddedStore {
@@ -240,7 +242,9 @@ mod tests {
     }
 
     fn held(store: &EmbeddedStore, name: &str, from: i64, to: i64) -> Vec<(i64, f64)> {
-        let found = store.select(&named(name), at(from), at(to)).unwrap();
+        let selection =
+            Selection { matchers: named(name), from: at(from), to: at(to), reading: Reading::Range };
+        let found = store.select(&selection).unwrap();
         let samples = found.iter().flat_map(|series| &series.samples);
         samples.map(|sample| (sample.time.millis() / 1000, sample.value)).collect()
     }

@@ -1,6 +1,6 @@
 //! Runs a script's evaluations and compares what comes out.
 
-use emac::promql::evaluate::{Evaluated, EvaluationError, evaluate};
+use emac::promql::evaluate::EvaluationError;
 use emac::promql::guard::MAX_QUERY_BYTES;
 use emac::promql::limits::Options;
 use emac::promql::query::{ParseError, Query};
@@ -9,6 +9,7 @@ use emac::series::{Labels, STALE_NAN_BITS, StepGrid};
 use emac::unit::{Timestamp, Window};
 
 use super::notation::Point;
+use super::planned::{Mode, Noted, evaluate_in};
 use super::script::{Command, Eval, Message, Times};
 use super::storage::Storage;
 
@@ -44,7 +45,7 @@ impl std::fmt::Display for Tally {
 }
 
 /// Runs the commands in their order.
-pub(crate) fn run(commands: &[Command], options: &Options) -> Tally {
+pub(crate) fn run(commands: &[Command], options: &Options, mode: Mode) -> Tally {
     let mut storage = Storage::default();
     let mut tally = Tally::default();
     for command in commands {
@@ -55,7 +56,7 @@ pub(crate) fn run(commands: &[Command], options: &Options) -> Tally {
             }
             Command::Eval(eval) => {
                 storage.met_histogram.set(false);
-                let outcome = run_eval(eval, options, &storage);
+                let outcome = run_eval(eval, options, &storage, mode);
                 let says = |what: &str| format!("line {}: {}: {what}", eval.line, eval.expression);
                 let expects_histogram = eval
                     .series
@@ -93,7 +94,7 @@ fn grid(times: Times) -> StepGrid {
     StepGrid::new(at(times.start), at(times.end), step).unwrap()
 }
 
-fn run_eval(eval: &Eval, options: &Options, storage: &Storage) -> Result<(), Fault> {
+fn run_eval(eval: &Eval, options: &Options, storage: &Storage, mode: Mode) -> Result<(), Fault> {
     let query = match Query::parse(&eval.expression, MAX_QUERY_BYTES) {
         Ok(query) => query,
         Err(fault) => {
@@ -105,12 +106,13 @@ fn run_eval(eval: &Eval, options: &Options, storage: &Storage) -> Result<(), Fau
             };
         }
     };
-    let run =
-        |query: &Query, times, range_query| evaluate(query, &grid(times), range_query, options, storage);
+    let run = |query: &Query, times, range_query| {
+        evaluate_in(mode, query, &grid(times), range_query, options, storage)
+    };
     let outcome = run(&query, eval.times, eval.range_query);
     if let Ok(evaluated) = &outcome {
-        check_notes("warn", &eval.warn, eval.no_warn, &evaluated.annotations.warnings())?;
-        check_notes("info", &eval.info, eval.no_info, &evaluated.annotations.infos())?;
+        check_notes("warn", &eval.warn, eval.no_warn, &evaluated.warnings)?;
+        check_notes("info", &eval.info, eval.no_info, &evaluated.infos)?;
     }
     compare(eval, outcome, eval.times, eval.range_query)?;
     if eval.range_query {
@@ -144,7 +146,7 @@ fn run_eval(eval: &Eval, options: &Options, storage: &Storage) -> Result<(), Fau
 }
 
 /// The second step alone.
-fn middle_of(mut evaluated: Evaluated) -> Evaluated {
+fn middle_of(mut evaluated: Noted) -> Noted {
     match &mut evaluated.value {
         Value::Scalar(numbers) => *numbers = vec![numbers[1]],
         Value::Vector(vector) => {
@@ -158,7 +160,7 @@ fn middle_of(mut evaluated: Evaluated) -> Evaluated {
 
 fn compare(
     eval: &Eval,
-    outcome: Result<Evaluated, EvaluationError>,
+    outcome: Result<Noted, EvaluationError>,
     times: Times,
     range_query: bool,
 ) -> Result<(), Fault> {

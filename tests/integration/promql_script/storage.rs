@@ -3,8 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use emac::promql::matcher::MatcherSet;
-use emac::promql::source::SeriesSource;
+use emac::promql::source::{Selection, SeriesSource};
 use emac::series::{Labels, NAME, Sample, Series};
 use emac::unit::Timestamp;
 
@@ -45,7 +44,8 @@ impl Storage {
 }
 
 impl SeriesSource for Storage {
-    fn select(&self, matchers: &MatcherSet, from: Timestamp, to: Timestamp) -> Result<Vec<Series>, String> {
+    fn select(&self, selection: &Selection) -> Result<Vec<Series>, String> {
+        let (matchers, from, to) = (&selection.matchers, selection.from, selection.to);
         let mut found = Vec::new();
         if from > to {
             return Ok(found);

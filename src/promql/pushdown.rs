@@ -1,0 +1,425 @@
+//! Who evaluates what, where some series are held here and others by an upstream: a plan as data.
+//!
+//! The largest subtrees that select nothing but the upstream's series are evaluated there, each on exactly the grid on
+//! which its value is needed: the query's, or that of the subquery around it. What comes back is taken as it is, since
+//! its lookback was applied already. The rest is evaluated here. Where a range selector of the upstream's has to be
+//! read here (its function also looks at a series of ours), its raw samples are asked for.
+
+use super::evaluate::{EvaluationError, query_times};
+use super::expression::{
+    Aggregate, Binary, Grouping, Kind, Node, Selector, Subquery, Subtree, SubtreeId, ValueType,
+};
+use super::function::Function;
+use super::grid::{Grid, QueryTimes};
+use super::info_function::info_selector;
+use super::limits::Options;
+use super::matcher::MatcherSet;
+use super::print::{Printed, duration, print, selector_text};
+use super::query::Query;
+use super::selector::{checked_grid, visit_selectors};
+use super::source::{Reading, Selection};
+use crate::series::{NAME, StepGrid};
+use crate::unit::Timestamp;
+
+/// Who holds the series of a selector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The upstream alone.
+    Theirs,
+    /// We alone.
+    Ours,
+    /// Both hold some.
+    Both,
+}
+
+/// What a plan depends on besides the query.
+pub trait Origin {
+    /// Who holds the series of a selector. The same for equal matchers.
+    fn side(&self, matchers: &MatcherSet) -> Side;
+
+    /// Whether the upstream evaluates this subtree as a whole. It always evaluates instant selectors of its own.
+    fn pushes(&self, subtree: &Node) -> bool {
+        let _ = subtree;
+        true
+    }
+}
+
+/// When a request's text is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// At one time.
+    Instant(Timestamp),
+    /// At every step.
+    Steps(StepGrid),
+    /// At one time, for the raw samples of a range that ends there.
+    Samples(Timestamp),
+}
+
+/// A question to the upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    printed: Printed,
+    /// When.
+    pub when: When,
+    /// What its answer is.
+    pub value_type: ValueType,
+}
+
+impl Request {
+    /// The question.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.printed.text
+    }
+
+    /// A note of the upstream's on the question, with its place in the text of the whole query.
+    #[must_use]
+    pub fn translated(&self, note: &str, query: &Query) -> String {
+        self.printed.translated(note, query.text())
+    }
+}
+
+/// Samples that are read for the evaluation here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read {
+    /// Which.
+    pub selection: Selection,
+    /// Whether ours are among them.
+    pub ours: bool,
+    /// The requests for those of the upstream.
+    pub(crate) theirs: Option<Theirs>,
+}
+
+/// The requests whose answers make a selection of the upstream's series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Theirs {
+    /// Raw samples.
+    pub(crate) samples: usize,
+    /// Values by step: raw samples tell nothing of stale markers, these do.
+    pub(crate) steps: Option<usize>,
+}
+
+/// Who evaluates what.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryPlan {
+    pub(crate) query: Query,
+    pub(crate) grid: StepGrid,
+    pub(crate) range_query: bool,
+    pub(crate) requests: Vec<Request>,
+    pub(crate) reads: Vec<Read>,
+}
+
+impl QueryPlan {
+    /// Plans an evaluation of `query` on `grid`; `range_query` and `options` as for
+    /// [`super::evaluate::evaluate`].
+    ///
+    /// # Errors
+    /// Where the steps of a subquery are too many.
+    pub fn new(
+        query: &Query,
+        grid: &StepGrid,
+        range_query: bool,
+        options: &Options,
+        origin: &dyn Origin,
+    ) -> Result<Self, EvaluationError> {
+        let steps = Grid::of(grid);
+        let mut planner = Planner {
+            grid: *grid,
+            steps,
+            range_query,
+            // Whether it is a range query matters to `step()` alone, and what calls that stays here.
+            times: query_times(grid, range_query),
+            options,
+            origin,
+            sides: Vec::new(),
+            requests: Vec::new(),
+        };
+        let root = planner.rewritten(query.root(), steps)?;
+        let query = query.with_root(root);
+        let reads = planner.reads(query.root(), steps)?;
+        Ok(Self { query, grid: *grid, range_query, requests: planner.requests, reads })
+    }
+
+    /// The query whose tree refers to the answers of the requests.
+    #[must_use]
+    pub const fn query(&self) -> &Query {
+        &self.query
+    }
+
+    /// When it is evaluated.
+    #[must_use]
+    pub const fn grid(&self) -> &StepGrid {
+        &self.grid
+    }
+
+    /// Whether the answer must have a value at each step.
+    #[must_use]
+    pub const fn range_query(&self) -> bool {
+        self.range_query
+    }
+
+    /// What the upstream is asked, each once.
+    #[must_use]
+    pub fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+
+    /// What is read for the evaluation here, each once.
+    #[must_use]
+    pub fn reads(&self) -> &[Read] {
+        &self.reads
+    }
+}
+
+/// Whose series a subtree selects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// It selects none.
+    Nobodys,
+    Theirs,
+    Ours,
+    Mixed,
+}
+
+impl Whose {
+    const fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nobodys, one) | (one, Self::Nobodys) => one,
+            (Self::Theirs, Self::Theirs) => Self::Theirs,
+            (Self::Ours, Self::Ours) => Self::Ours,
+            _ => Self::Mixed,
+        }
+    }
+}
+
+struct Planner<'a> {
+    grid: StepGrid,
+    steps: Grid,
+    range_query: bool,
+    times: QueryTimes,
+    options: &'a Options,
+    origin: &'a dyn Origin,
+    /// What was found out about selectors.
+    sides: Vec<(MatcherSet, Side)>,
+    requests: Vec<Request>,
+}
+
+impl Planner<'_> {
+    fn side(&mut self, matchers: &MatcherSet) -> Side {
+        if let Some((_, side)) = self.sides.iter().find(|(known, _)| known == matchers) {
+            return *side;
+        }
+        let side = self.origin.side(matchers);
+        self.sides.push((matchers.clone(), side));
+        side
+    }
+
+    fn whose(&mut self, node: &Node) -> Result<Whose, EvaluationError> {
+        let mut whose = Whose::Nobodys;
+        if let Kind::Selector(selector) | Kind::Range(selector, _) = &node.kind {
+            return Ok(self.whose_selector(selector));
+        }
+        if let Kind::Call(Function::Info, _, arguments) = &node.kind {
+            let info = info_selector(arguments.get(1))?;
+            let of_info = self.whose_selector(&info);
+            let base = arguments.first().map_or(Ok(whose), |base| self.whose(base))?;
+            return Ok(base.and(of_info));
+        }
+        for child in children(node) {
+            whose = whose.and(self.whose(child)?);
+        }
+        Ok(whose)
+    }
+
+    fn whose_selector(&mut self, selector: &Selector) -> Whose {
+        match self.side(&selector.matchers) {
+            Side::Theirs => Whose::Theirs,
+            Side::Ours => Whose::Ours,
+            Side::Both => Whose::Mixed,
+        }
+    }
+
+    /// The tree with what the upstream evaluates replaced by references to its answers.
+    fn rewritten(&mut self, node: &Node, grid: Grid) -> Result<Node, EvaluationError> {
+        match self.whose(node)? {
+            Whose::Nobodys | Whose::Ours => return Ok(node.clone()),
+            Whose::Theirs if must_push(node) || self.may_push(node) => {
+                let id = self.push(node, grid)?;
+                let kind = Kind::Evaluated(Subtree { id, node: Box::new(node.clone()) });
+                return Ok(Node { at: node.at, kind });
+            }
+            // A selector of both sides, or the times of its samples.
+            Whose::Mixed if is_instant(node) => {
+                let id = self.push(node, grid)?;
+                let kind = Kind::Union(Subtree { id, node: Box::new(node.clone()) });
+                return Ok(Node { at: node.at, kind });
+            }
+            Whose::Theirs | Whose::Mixed => {}
+        }
+        let kind = match &node.kind {
+            Kind::Subquery(subquery) => {
+                let inside = checked_grid(subquery, grid, self.times, self.options)?;
+                let Some(inside) = inside else { return Ok(node.clone()) };
+                let inner = self.rewritten(&subquery.inner, inside)?;
+                Kind::Subquery(Box::new(Subquery { inner, ..Subquery::clone(subquery) }))
+            }
+            Kind::Negation(inner) => Kind::Negation(Box::new(self.rewritten(inner, grid)?)),
+            Kind::Invariant(inner) => Kind::Invariant(Box::new(self.rewritten(inner, grid.first())?)),
+            Kind::Binary(binary) => {
+                let (left, right) =
+                    (self.rewritten(&binary.left, grid)?, self.rewritten(&binary.right, grid)?);
+                Kind::Binary(Box::new(Binary { left, right, ..Binary::clone(binary) }))
+            }
+            Kind::Aggregate(aggregate) => {
+                let parameter = aggregate.parameter.as_ref();
+                let parameter = parameter.map(|parameter| self.rewritten(parameter, grid)).transpose()?;
+                let inner = self.rewritten(&aggregate.inner, grid)?;
+                Kind::Aggregate(Box::new(Aggregate { parameter, inner, ..Aggregate::clone(aggregate) }))
+            }
+            Kind::Call(function, name, arguments) => {
+                // The second argument of `info` is no vector, but says which labels are wanted.
+                let evaluated = if *function == Function::Info { 1 } else { arguments.len() };
+                let mut rewritten = arguments.clone();
+                for argument in rewritten.iter_mut().take(evaluated) {
+                    *argument = self.rewritten(argument, grid)?;
+                }
+                Kind::Call(*function, name, rewritten)
+            }
+            Kind::Unsupported(construct, arguments) => {
+                let arguments = arguments.iter().map(|argument| self.rewritten(argument, grid));
+                Kind::Unsupported(construct.clone(), arguments.collect::<Result<_, _>>()?)
+            }
+            Kind::Number(_)
+            | Kind::Text(_)
+            | Kind::Selector(_)
+            | Kind::Range(..)
+            | Kind::Evaluated(_)
+            | Kind::Union(_) => node.kind.clone(),
+        };
+        Ok(Node { at: node.at, kind })
+    }
+
+    /// Whether the upstream may evaluate a subtree that selects its series alone.
+    fn may_push(&self, node: &Node) -> bool {
+        matches!(node.value_type(), ValueType::Vector | ValueType::Scalar)
+            && !matches!(node.kind, Kind::Invariant(_))
+            && !tells_query_times(node)
+            && !(self.options.names_dropped_late && may_drop_a_name_late(node))
+            && self.origin.pushes(node)
+    }
+
+    /// The request for a subtree, made where there is no equal one.
+    fn push(&mut self, node: &Node, grid: Grid) -> Result<SubtreeId, EvaluationError> {
+        let of_query = grid == self.steps;
+        let when = match (of_query, grid.count) {
+            (true, _) if !self.range_query => When::Instant(self.grid.start()),
+            (true, _) => When::Steps(self.grid),
+            (false, 1) => When::Instant(Timestamp::from_millis(grid.start)),
+            (false, _) => When::Steps(grid.to_steps()?),
+        };
+        let printed = print(node, (!of_query).then_some(self.times));
+        Ok(SubtreeId(self.request(Request { printed, when, value_type: node.value_type() })))
+    }
+
+    fn request(&mut self, request: Request) -> usize {
+        let same = |known: &Request| known.text() == request.text() && known.when == request.when;
+        self.requests.iter().position(same).unwrap_or_else(|| {
+            self.requests.push(request);
+            self.requests.len() - 1
+        })
+    }
+
+    /// What the rewritten tree reads.
+    fn reads(&mut self, root: &Node, steps: Grid) -> Result<Vec<Read>, EvaluationError> {
+        let mut selections: Vec<(Selection, i64)> = Vec::new();
+        let (times, options) = (self.times, self.options);
+        visit_selectors(root, steps, times, options, &mut |selector, grid, reach, reading| {
+            let selection = selector.selection(reach, grid, times, options, reading);
+            if !selections.iter().any(|(known, _)| *known == selection) {
+                selections.push((selection, selector.shift.offset));
+            }
+        })?;
+        let mut reads = Vec::with_capacity(selections.len());
+        for (selection, _) in selections {
+            let side = match selection.reading {
+                // Those of the upstream were replaced.
+                Reading::Instant => Side::Ours,
+                Reading::Range | Reading::InfoSeries(_) => self.side(&selection.matchers),
+            };
+            let theirs = (side != Side::Ours).then(|| self.ask_for(&selection));
+            reads.push(Read { selection, ours: side != Side::Theirs, theirs });
+        }
+        Ok(reads)
+    }
+
+    /// The requests for a selection of the upstream's.
+    fn ask_for(&mut self, selection: &Selection) -> Theirs {
+        let text = selector_text(&selection.matchers);
+        // One more, since ranges do not hold their left edge.
+        let length = selection.to.millis().saturating_sub(selection.from.millis()).saturating_add(1).max(1);
+        let samples = self.request(Request {
+            printed: Printed::of_text(format!("{text}[{}]", duration(length))),
+            when: When::Samples(selection.to),
+            value_type: ValueType::Range,
+        });
+        let steps = match selection.reading {
+            Reading::InfoSeries(grid) => Some(self.request(Request {
+                printed: Printed::of_text(text),
+                when: When::Steps(grid),
+                value_type: ValueType::Vector,
+            })),
+            Reading::Instant | Reading::Range => None,
+        };
+        Theirs { samples, steps }
+    }
+}
+
+/// What a node is made of.
+fn children(node: &Node) -> Vec<&Node> {
+    match &node.kind {
+        Kind::Number(_) | Kind::Text(_) | Kind::Selector(_) | Kind::Range(..) => Vec::new(),
+        Kind::Subquery(subquery) => vec![&subquery.inner],
+        Kind::Negation(inner) | Kind::Invariant(inner) => vec![inner],
+        Kind::Binary(binary) => vec![&binary.left, &binary.right],
+        Kind::Aggregate(aggregate) => aggregate.parameter.iter().chain([&aggregate.inner]).collect(),
+        Kind::Call(_, _, arguments) | Kind::Unsupported(_, arguments) => arguments.iter().collect(),
+        Kind::Evaluated(subtree) | Kind::Union(subtree) => vec![&subtree.node],
+    }
+}
+
+/// An instant selector, or the times of its samples: nothing but whoever holds the samples can tell either.
+fn is_instant(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Selector(_) => true,
+        Kind::Call(Function::Timestamp, _, arguments) => {
+            matches!(arguments.first().map(|node| &node.unmarked().kind), Some(Kind::Selector(_)))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a subtree of the upstream's cannot be evaluated here.
+fn must_push(node: &Node) -> bool {
+    is_instant(node) || matches!(node.kind, Kind::Unsupported(..))
+}
+
+/// Whether a subtree tells the times of the query, which are not those of a request.
+fn tells_query_times(node: &Node) -> bool {
+    let tells = |function: &Function| {
+        matches!(function, Function::Start | Function::End | Function::Step | Function::QueryRange)
+    };
+    matches!(&node.kind, Kind::Call(function, ..) if tells(function))
+        || children(node).into_iter().any(tells_query_times)
+}
+
+/// Whether a name may still be visible in the middle of an expression that will be dropped at its end.
+fn may_drop_a_name_late(node: &Node) -> bool {
+    match &node.kind {
+        Kind::Selector(_) => false,
+        Kind::Aggregate(aggregate) => {
+            matches!(&aggregate.grouping, Grouping::Only(names) if names.iter().any(|name| name == NAME))
+                || matches!(aggregate.aggregation, super::aggregation::Aggregation::Rank(_))
+        }
+        _ => true,
+    }
+}
