@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use super::error::ApiError;
+use crate::promql::expression::Node;
 use crate::promql::guard;
 use crate::promql::matcher::MatcherSet;
+use crate::promql::pushdown::Origin;
+pub(crate) use crate::promql::pushdown::Side;
 use crate::promql::query::Query;
 use crate::series::Labels;
 use crate::synthetic::catalog;
@@ -14,25 +17,17 @@ use crate::synthetic::catalog;
 pub(crate) enum Concern {
     /// None of ours: the upstream answers, whatever the text means.
     Upstream,
-    /// Every selector names a synthetic series.
-    Ours(Query),
     /// One selector on its own that matches series of both: the answer is the union.
-    Both(Query),
-}
-
-/// Whose series one selector is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Theirs,
-    Ours,
-    Both,
+    Union(Query),
+    /// Some of its selectors match series of ours: it is planned.
+    Planned(Query),
 }
 
 /// Decides by a linear scan, and parses only where that leaves a doubt. `ours` are the series of the model; they
 /// are asked for only where a selector has no literal name.
 ///
 /// # Errors
-/// 400 where a text that names a synthetic series cannot be parsed; 422 where an expression mixes series of both.
+/// 400 where a text that names a synthetic series cannot be parsed.
 pub(crate) fn classify(text: &str, max_bytes: usize, ours: &dyn Known) -> Result<Concern, ApiError> {
     let concerns = guard::concerns(text, catalog::is_synthetic);
     if !concerns.any() {
@@ -45,25 +40,28 @@ pub(crate) fn classify(text: &str, max_bytes: usize, ours: &dyn Known) -> Result
         Err(_) => return Ok(Concern::Upstream),
     };
     let sides: Vec<Side> = query.selectors().iter().map(|matchers| side(matchers, ours)).collect();
-    let all = |side| sides.iter().all(|found| *found == side);
-    if all(Side::Theirs) {
-        Ok(Concern::Upstream)
-    } else if all(Side::Ours) {
-        Ok(Concern::Ours(query))
-    } else if query.is_selector() {
-        Ok(Concern::Both(query))
+    Ok(if sides.iter().all(|side| *side == Side::Theirs) {
+        Concern::Upstream
+    } else if query.is_selector() && sides == [Side::Both] {
+        Concern::Union(query)
     } else {
-        let selector = |wanted: &dyn Fn(Side) -> bool| {
-            let found = sides.iter().position(|found| wanted(*found));
-            found.and_then(|at| query.selectors().get(at)).map(ToString::to_string).unwrap_or_default()
-        };
-        let ours = selector(&|side| side != Side::Theirs);
-        let theirs = selector(&|side| side != Side::Ours);
-        Err(ApiError::execution(format!(
-            "the expression combines synthetic series ({ours}) with series of the upstream ({theirs}), which is not \
-             supported; supported are expressions over synthetic series alone, with their literal names, and \
-             selectors on their own that match both"
-        )))
+        Concern::Planned(query)
+    })
+}
+
+/// Plans by the model's series, and pushes down as configured.
+pub(crate) struct ByModel<'a> {
+    pub(crate) ours: &'a dyn Known,
+    pub(crate) pushdown: bool,
+}
+
+impl Origin for ByModel<'_> {
+    fn side(&self, matchers: &MatcherSet) -> Side {
+        side(matchers, self.ours)
+    }
+
+    fn pushes(&self, _: &Node) -> bool {
+        self.pushdown
     }
 }
 
@@ -114,8 +112,8 @@ mod tests {
     fn concern(text: &str) -> Result<&'static str, ErrorType> {
         match classify(text, guard::MAX_QUERY_BYTES, &One) {
             Ok(Concern::Upstream) => Ok("upstream"),
-            Ok(Concern::Ours(_)) => Ok("ours"),
-            Ok(Concern::Both(_)) => Ok("both"),
+            Ok(Concern::Planned(_)) => Ok("planned"),
+            Ok(Concern::Union(_)) => Ok("union"),
             Err(error) => Err(error.kind),
         }
     }
@@ -131,13 +129,13 @@ mod tests {
             ("{journey=\"search\"}", "upstream"),
             ("{__name__=~\"node_.*\"}", "upstream"),
             ("count({__name__=~\"up|down\"})", "upstream"),
-            ("emac_journey_gate", "ours"),
-            ("emac_journey_gate{journey=\"search\"} offset 5m", "ours"),
-            ("{__name__=\"emac_journey_gate\"}", "ours"),
-            ("1 - emac_journey_availability_estimate", "ours"),
-            ("{journey=\"checkout\"}", "both"),
-            ("({__name__=~\".*journey.*\"} offset 1m)", "both"),
-            ("{__name__=~\"emac.+\"}[5m]", "both"),
+            ("emac_journey_gate", "planned"),
+            ("emac_journey_gate{journey=\"search\"} offset 5m", "planned"),
+            ("{__name__=\"emac_journey_gate\"}", "planned"),
+            ("1 - emac_journey_availability_estimate", "planned"),
+            ("{journey=\"checkout\"}", "union"),
+            ("({__name__=~\".*journey.*\"} offset 1m)", "union"),
+            ("{__name__=~\"emac.+\"}[5m]", "union"),
             ("{__name__!=\"up\"}", "upstream"),
         ] {
             assert_eq!(concern(text), Ok(whose), "{text}");
@@ -156,20 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn mixed_expressions_are_refused_by_name() {
+    fn mixed_expressions_are_planned() {
         for text in [
             "emac_journey_gate and up",
             "sum({journey=\"checkout\"})",
             "count by (__name__) ({__name__=~\".+\"})",
             "emac_journey_gate * {journey=\"checkout\"}",
         ] {
-            assert_eq!(concern(text), Err(ErrorType::Execution), "{text}");
+            assert_eq!(concern(text), Ok("planned"), "{text}");
         }
-        let error = classify("emac_journey_gate and up", 8192, &One).unwrap_err();
-        assert!(
-            error.message.contains("emac_journey_gate") && error.message.contains("\"up\""),
-            "{}",
-            error.message
-        );
     }
 }

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::reply;
 use crate::execute::SelectError;
+use crate::execute::query::RunError;
 use crate::promql::evaluate::EvaluationError;
 use crate::promql::matcher::MatcherError;
 use crate::promql::query::ParseError;
@@ -69,6 +70,21 @@ impl From<EvaluationError> for ApiError {
                 Self::bad_data(format!("invalid parameter \"query\": {error}"))
             }
             _ => Self::execution(error.to_string()),
+        }
+    }
+}
+
+impl From<RunError> for ApiError {
+    fn from(error: RunError) -> Self {
+        let message = error.to_string();
+        match error {
+            RunError::Evaluation(error) => error.into(),
+            RunError::Select(error) => (&error).into(),
+            RunError::Timeout | RunError::Upstream(UpstreamError::Timeout { .. }) => {
+                Self::new(ErrorType::Timeout, message)
+            }
+            RunError::Upstream(_) | RunError::Unusable { .. } => Self::execution(message),
+            RunError::Internal => Self::new(ErrorType::Internal, message),
         }
     }
 }

@@ -65,6 +65,11 @@ impl Call {
         self.parameters.as_ref()
     }
 
+    /// The headers of the request.
+    pub(crate) const fn headers(&self) -> &http::HeaderMap {
+        &self.head.headers
+    }
+
     /// The request as it came.
     pub(crate) fn into_request(self) -> http::Request<UpstreamBody> {
         let body = match self.body {
@@ -154,6 +159,17 @@ impl Parameters {
             )));
         }
         Ok(grid)
+    }
+
+    /// A positive duration; `None` where it is not given, or 0.
+    pub(crate) fn window(&self, name: &str) -> Result<Option<Window>, ApiError> {
+        match self.duration_millis(name)? {
+            None | Some(0) => Ok(None),
+            Some(millis) => {
+                let window = u64::try_from(millis).ok().and_then(|millis| Window::from_millis(millis).ok());
+                window.map(Some).ok_or_else(|| invalid(name, "a duration above 0 is needed"))
+            }
+        }
     }
 
     /// The most results asked for; `None`: all.

@@ -1,30 +1,29 @@
-//! `query` and `query_range`.
+//! `query` and `query_range`, and what their plan is.
 
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
-use http::Method;
+use http::{HeaderMap, Method};
 use serde_json::Value as Json;
 
-use super::classify::{Concern, classify};
+use super::classify::{ByModel, Concern, Side, classify};
 use super::error::ApiError;
 use super::forward::{self, Theirs};
 use super::parameters::{Call, Parameters};
 use super::reply;
 use super::state::ApiState;
-use crate::execute::Selected;
+use crate::execute::query::{Running, run};
 use crate::promql::evaluate;
 use crate::promql::limits::Options;
+use crate::promql::matcher::MatcherSet;
+use crate::promql::pushdown::{Origin, QueryPlan};
 use crate::promql::query::Query;
-use crate::promql::source::Fetched;
 use crate::promql::value::Value;
 use crate::series::{Labels, Sample, Series, StepGrid};
-use crate::unit::{Timestamp, Window};
-use crate::wire::prometheus_json::{Annotations, QueryAnswer, QueryData, encode};
-
-/// How far an instant selector looks back: Prometheus' default.
-const LOOKBACK_MILLIS: u64 = 300_000;
+use crate::unit::Window;
+use crate::wire::prometheus_json::encode::QueryStats;
+use crate::wire::prometheus_json::{QueryAnswer, QueryData, encode};
 
 /// What Prometheus says when `limit` cuts an answer.
 const TRUNCATED: &str = "results truncated due to limit";
@@ -56,85 +55,155 @@ async fn answer(state: ApiState, request: Request, kind: Kind) -> Response {
     let Some(parameters) = call.parameters().cloned() else {
         return forward::unchanged(&state, call).await;
     };
-    let concern = classify(parameters.get("query"), state.settings().limits.query_bytes, &state);
-    let (query, union) = match concern {
+    let (query, union) = match concern(&state, &parameters) {
         Ok(Concern::Upstream) => return forward::unchanged(&state, call).await,
-        Ok(Concern::Ours(query)) => (query, false),
-        Ok(Concern::Both(query)) => (query, true),
+        Ok(Concern::Planned(query)) => (query, false),
+        Ok(Concern::Union(query)) => (query, state.settings().pushdown),
         Err(error) => return error.into_response(),
     };
-    let asked = Asked::read(&state, &parameters, kind).and_then(|asked| {
-        evaluate::check_supported(&query, kind == Kind::Range).map(|()| asked).map_err(ApiError::from)
-    });
-    let asked = match asked {
+    let asked = match Asked::read(&state, &parameters, &query, kind) {
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
-    match asked.evaluate(&state, &query).await {
-        ours if union => merged(&state, call, ours, asked.limit).await,
-        Ok(ours) => reply::json(200, encode::query(&limited(ours, asked.limit))),
+    if union {
+        let ours = match asked.plan(&query, &Synthetic) {
+            Ok(plan) => asked.evaluate(&state, plan, call.headers().clone()).await,
+            Err(error) => Err(error),
+        };
+        return merged(&state, call, ours.map(|(answer, _)| answer), asked.limit).await;
+    }
+    let headers = call.headers().clone();
+    let plan = asked.plan(&query, &ByModel { ours: &state, pushdown: state.settings().pushdown });
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(error) => return error.into_response(),
+    };
+    match asked.evaluate(&state, plan, headers).await {
+        Ok((answer, stats)) => {
+            let stats = asked.wants_stats.then_some(&stats);
+            reply::json(200, encode::query_with_stats(&limited(answer, asked.limit), stats))
+        }
         Err(error) => error.into_response(),
+    }
+}
+
+/// Whose series the query is about. Without push-down everything that we understand is evaluated here.
+fn concern(state: &ApiState, parameters: &Parameters) -> Result<Concern, ApiError> {
+    let (text, max_bytes) = (parameters.get("query"), state.settings().limits.query_bytes);
+    match classify(text, max_bytes, state)? {
+        Concern::Upstream if !state.settings().pushdown => {
+            let query = Query::parse(text, max_bytes).ok().filter(|query| !query.selectors().is_empty());
+            Ok(query.map_or(Concern::Upstream, Concern::Planned))
+        }
+        concern => Ok(concern),
+    }
+}
+
+/// `/api/v1/explain_query`: the plan of a query as text, for one time or, where `start` is given, for a range.
+pub(crate) async fn explain(State(state): State<ApiState>, request: Request) -> Response {
+    match explained(&state, request).await {
+        Ok(plan) => reply::text(200, plan),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn explained(state: &ApiState, request: Request) -> Result<String, ApiError> {
+    let call = Call::read(request).await?;
+    let parameters = call.parameters().ok_or_else(|| ApiError::bad_data("the body is too large"))?;
+    let kind = if parameters.get("start").is_empty() { Kind::Instant } else { Kind::Range };
+    let query = match concern(state, parameters)? {
+        Concern::Planned(query) | Concern::Union(query) => query,
+        Concern::Upstream => {
+            let text = parameters.get("query");
+            return Ok(format!(
+                "query     {text}\nupstream  the request as it is: no synthetic series is concerned\n"
+            ));
+        }
+    };
+    let asked = Asked::read(state, parameters, &query, kind)?;
+    let origin = ByModel { ours: state, pushdown: state.settings().pushdown };
+    Ok(asked.plan(&query, &origin)?.to_string())
+}
+
+/// Every selector is ours: half of a union.
+struct Synthetic;
+
+impl Origin for Synthetic {
+    fn side(&self, _: &MatcherSet) -> Side {
+        Side::Ours
     }
 }
 
 /// When, how often and within which bounds.
 struct Asked {
+    begun: Instant,
     kind: Kind,
     grid: StepGrid,
-    lookback: Window,
+    options: Options,
+    lookback: Option<Window>,
     deadline: Instant,
     limit: Option<usize>,
+    wants_stats: bool,
 }
 
 impl Asked {
-    fn read(state: &ApiState, parameters: &Parameters, kind: Kind) -> Result<Self, ApiError> {
-        let default_lookback =
-            Window::from_millis(LOOKBACK_MILLIS).map_err(|error| ApiError::bad_data(error.to_string()))?;
+    fn read(state: &ApiState, parameters: &Parameters, query: &Query, kind: Kind) -> Result<Self, ApiError> {
+        let begun = Instant::now();
+        let limits = state.settings().limits;
         let grid = match kind {
             Kind::Instant => {
                 let at = parameters.time("time")?.unwrap_or_else(|| state.now());
-                StepGrid::instant(at, default_lookback)
+                StepGrid::instant(at, Window::MINUTE)
             }
-            Kind::Range => parameters.grid(state.settings().limits.points)?,
+            Kind::Range => parameters.grid(limits.points)?,
         };
-        let lookback = parameters
-            .duration_millis("lookback_delta")?
-            .and_then(|ms| u64::try_from(ms).ok())
-            .and_then(|ms| Window::from_millis(ms).ok())
-            .unwrap_or(default_lookback);
+        let lookback = parameters.window("lookback_delta")?;
+        let dialect = state.dialect();
+        let options = Options {
+            lookback: lookback.unwrap_or(dialect.lookback),
+            subquery_step: dialect.subquery_step,
+            boundaries: dialect.boundaries,
+            names_dropped_late: dialect.names_dropped_late,
+            max_samples: limits.samples,
+            ..Options::default()
+        };
         let timeout = parameters.duration_millis("timeout")?.map_or(state.settings().timeout, |ms| {
             Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(state.settings().timeout)
         });
-        let limit = parameters.limit()?;
-        Ok(Self { kind, grid, lookback, deadline: Instant::now() + timeout, limit })
+        let (limit, wants_stats) = (parameters.limit()?, !parameters.get("stats").is_empty());
+        evaluate::check_supported(query, kind == Kind::Range)?;
+        Ok(Self { begun, kind, grid, options, lookback, deadline: begun + timeout, limit, wants_stats })
     }
 
-    /// The answer over synthetic series alone.
-    async fn evaluate(&self, state: &ApiState, query: &Query) -> Result<QueryAnswer, ApiError> {
+    fn plan(&self, query: &Query, origin: &dyn Origin) -> Result<QueryPlan, ApiError> {
+        Ok(QueryPlan::new(query, &self.grid, self.kind == Kind::Range, &self.options, origin)?)
+    }
+
+    async fn evaluate(
+        &self,
+        state: &ApiState,
+        plan: QueryPlan,
+        headers: HeaderMap,
+    ) -> Result<(QueryAnswer, QueryStats), ApiError> {
         let limits = state.settings().limits;
-        let mut fetched = Fetched::default();
-        let mut answers = Vec::new();
-        let mut annotations = Annotations::default();
-        let options = Options { lookback: self.lookback, max_samples: limits.samples, ..Options::default() };
-        for selection in query.selections(&self.grid, &options)? {
-            let matchers = selection.matchers.matchers();
-            let selected = state.engine().select(matchers, selection.from, selection.to, self.deadline).await;
-            let mut selected = selected.map_err(|error| ApiError::from(&error))?;
-            annotations.warnings.append(&mut selected.warnings);
-            let series = std::mem::take(&mut selected.series);
-            answers.push((selection.matchers.clone(), selected));
-            fetched.0.push((selection, series));
-        }
-        self.check_answered(query, &options, |at| {
-            let selected = answers.iter().filter(|(matchers, _)| matchers == &query.selectors()[at]);
-            selected.map(|(_, selected)| selected).collect()
-        })?;
-        let evaluated = evaluate::evaluate(query, &self.grid, self.kind == Kind::Range, &options, &fetched)?;
-        annotations.warnings.extend(evaluated.annotations.warnings());
-        annotations.infos.extend(evaluated.annotations.infos());
-        annotations.warnings.sort();
-        annotations.warnings.dedup();
-        let data = data(evaluated.value, &self.grid, self.kind);
+        let begun = Instant::now();
+        let running = Running {
+            options: self.options.clone(),
+            deadline: self.deadline,
+            headers,
+            lookback_millis: self.lookback.map(Window::millis),
+            body_limit: limits.body_bytes,
+        };
+        let done = run(state.engine(), plan, running).await?;
+        let stats = QueryStats {
+            preparing: begun.duration_since(self.begun),
+            fetching: done.fetching,
+            evaluating: done.evaluating,
+            total: self.begun.elapsed(),
+            samples_read: done.samples_read,
+            peak_values: done.peak_values,
+        };
+        let data = data(done.value, &self.grid, self.kind);
         let count = match &data {
             QueryData::Vector(series) | QueryData::Matrix(series) => series.len(),
             QueryData::Scalar(_) | QueryData::String { .. } => 1,
@@ -143,30 +212,7 @@ impl Asked {
             let message = format!("the answer has {count} series, allowed are {}", limits.series);
             return Err(ApiError::execution(message));
         }
-        Ok(QueryAnswer { data, annotations })
-    }
-
-    /// An instant that cannot be answered, or a range without any step that can, is an error and not an empty answer:
-    /// a rule keeps firing on an error, and resolves on emptiness.
-    fn check_answered<'a>(
-        &self,
-        query: &Query,
-        options: &Options,
-        selected: impl Fn(usize) -> Vec<&'a Selected>,
-    ) -> Result<(), ApiError> {
-        for (at, times) in query.looked_at(&self.grid, options)?.into_iter().enumerate() {
-            let answers = selected(at);
-            let fault = |time: Timestamp| answers.iter().find_map(|answer| answer.unanswered_at(time));
-            let mut last = None;
-            let none_answered = times.iter().all(|&time| {
-                last = fault(time);
-                last.is_some()
-            });
-            if let (true, Some(fault)) = (none_answered, last) {
-                return Err(fault.into());
-            }
-        }
-        Ok(())
+        Ok((QueryAnswer { data, annotations: done.annotations }, stats))
     }
 }
 

@@ -35,6 +35,7 @@ pub fn router(state: ApiState) -> Router {
         // Answered here where synthetic series are concerned.
         .route("/api/v1/query", any(query::instant))
         .route("/api/v1/query_range", any(query::range))
+        .route("/api/v1/explain_query", get(query::explain).post(query::explain))
         .route("/api/v1/series", any(discovery::series))
         .route("/api/v1/labels", any(discovery::labels))
         .route("/api/v1/label/{name}/values", any(discovery::label_values))

@@ -9,12 +9,12 @@ use regex::Regex;
 use super::classify::Known;
 use super::page::JourneyState;
 use super::page::observed::Observer;
-use crate::execute::Engine;
+use crate::execute::{Dialect, Engine};
 use crate::series::Labels;
 use crate::synthetic::catalog;
 use crate::telemetry::Telemetry;
 use crate::unit::Timestamp;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamError};
 
 /// Bounds of one query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,9 @@ pub struct ApiSettings {
     pub timeout: Duration,
     /// Which origins of browsers may read answers.
     pub cors_origin: Regex,
+    /// Whether the upstream evaluates the parts of a query that concern its series alone. Otherwise all of every query
+    /// but its selectors is evaluated here, also of those that concern no synthetic series: for diagnosis.
+    pub pushdown: bool,
 }
 
 impl ApiSettings {
@@ -64,6 +67,7 @@ impl ApiSettings {
             limits: QueryLimits::default(),
             timeout: Duration::from_secs(10),
             cors_origin: Regex::new("^(?:.*)$")?,
+            pushdown: true,
         })
     }
 }
@@ -98,6 +102,7 @@ struct Inner {
     reloading: tokio::sync::Mutex<()>,
     draining: AtomicBool,
     known: Mutex<KnownSeries>,
+    dialect: Mutex<Dialect>,
 }
 
 /// The labels of all synthetic series, and which evaluations they are of.
@@ -129,6 +134,7 @@ impl ApiState {
                 reloading: tokio::sync::Mutex::default(),
                 draining: AtomicBool::new(false),
                 known: Mutex::default(),
+                dialect: Mutex::default(),
             }),
         }
     }
@@ -167,6 +173,22 @@ impl ApiState {
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.inner.telemetry
+    }
+
+    /// How the upstream evaluates, as far as it is known: as a Prometheus 3.x before [`ApiState::learn_dialect`].
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        *self.inner.dialect.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds out how the upstream evaluates, and follows it from here on.
+    ///
+    /// # Errors
+    /// Where it does not answer; what was known stays.
+    pub async fn learn_dialect(&self) -> Result<Dialect, UpstreamError> {
+        let learnt = Dialect::learn(self.upstream()).await?;
+        *self.inner.dialect.lock().unwrap_or_else(PoisonError::into_inner) = learnt;
+        Ok(learnt)
     }
 
     /// The time, by the engine's clock.

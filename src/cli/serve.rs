@@ -26,6 +26,11 @@ use crate::upstream::http::{self, HttpSettings, HttpUpstream, TlsSettings};
 /// How often recorded durations are moved into their buckets when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// How often the upstream is asked how it evaluates, before it has said so.
+const DIALECT_RETRY: Duration = Duration::from_secs(5);
+/// How often after that: it may be upgraded.
+const DIALECT_REFRESH: Duration = Duration::from_secs(300);
+
 /// Arguments of `emac serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
@@ -41,6 +46,9 @@ pub struct ServeArgs {
     /// The configuration file (YAML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Whether the upstream evaluates what concerns its series alone; `false` evaluates every query here, for diagnosis
+    #[arg(long = "query.pushdown", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub query_pushdown: bool,
     /// Print the configuration that results from file and flags, with secrets redacted, and exit
     #[arg(long)]
     pub print_config: bool,
@@ -136,6 +144,7 @@ async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> any
         },
         timeout: config.upstream.timeout,
         cors_origin: config.web.cors_origin.clone(),
+        pushdown: args.query_pushdown,
     };
     let reload = reload(args.specs.clone(), Arc::clone(&engine));
     let state = ApiState::new(Arc::clone(&engine), settings, telemetry, Some(reload));
@@ -163,6 +172,7 @@ async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> any
             }
         }
     });
+    let dialect = tokio::spawn(follow_dialect(state.clone(), stop.clone()));
     // Evaluation goes on until the last answer is given: requests that were begun may need it.
     let told = async move {
         first_of(stop_signals).await;
@@ -170,7 +180,7 @@ async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> any
     };
     let served = api::serve(listener, api::router(state.clone()), state, told).await;
     stop.cancel();
-    for task in [evaluation, housekeeping] {
+    for task in [evaluation, housekeeping, dialect] {
         task.await.context("a background task ended in a panic")?;
     }
     served.context("the listener failed")
@@ -180,6 +190,29 @@ async fn first_of([mut terminate, mut interrupt]: [Signal; 2]) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+/// Asks the upstream how it evaluates, soon again where it does not answer.
+async fn follow_dialect(state: ApiState, stop: CancellationToken) {
+    loop {
+        let known = state.dialect();
+        let wait = match state.learn_dialect().await {
+            Ok(dialect) => {
+                if dialect != known {
+                    tracing::info!(?dialect, "the upstream evaluates otherwise than assumed: following it");
+                }
+                DIALECT_REFRESH
+            }
+            Err(fault) => {
+                tracing::debug!(%fault, "how the upstream evaluates is not known yet");
+                DIALECT_RETRY
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
     }
 }
 

@@ -7,18 +7,22 @@
 
 mod backfill;
 pub mod counters;
+pub mod dialect;
 pub mod engine;
 mod evaluate;
 pub mod fetch;
 mod history;
 pub mod model;
 mod pass;
+pub mod query;
+mod query_request;
 mod samples;
 mod select;
 pub mod selection;
 pub mod settings;
 
 pub use counters::Counters;
+pub use dialect::Dialect;
 pub use engine::Engine;
 pub use fetch::fetch_evidence;
 pub use model::Model;

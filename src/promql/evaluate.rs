@@ -134,6 +134,10 @@ pub struct Evaluated {
     pub value: Value,
     /// Warnings and infos.
     pub annotations: Annotations,
+    /// How many samples were read.
+    pub samples_read: usize,
+    /// The most values, series × steps, that were held at a time.
+    pub peak_values: usize,
 }
 
 /// Evaluates `query` on `grid`.
@@ -160,13 +164,19 @@ pub fn evaluate(
         annotations: RefCell::default(),
         samples_read: Cell::new(0),
         values_held: Cell::new(0),
+        peak_values: Cell::new(0),
         visits: Cell::new(0),
     };
     let mut value = evaluation.answer(query.root(), steps)?;
     if let (Value::Vector(vector), true) = (&mut value, range_query) {
         vector.sort_by(|a, b| a.labels.cmp(&b.labels));
     }
-    Ok(Evaluated { value, annotations: evaluation.annotations.into_inner() })
+    Ok(Evaluated {
+        value,
+        samples_read: evaluation.samples_read.get(),
+        peak_values: evaluation.peak_values.get(),
+        annotations: evaluation.annotations.into_inner(),
+    })
 }
 
 /// Whether the evaluator knows every construct of `query`, and its type fits a range query where it is one. Costs no
@@ -212,6 +222,7 @@ pub(crate) struct Evaluation<'a> {
     annotations: RefCell<Annotations>,
     samples_read: Cell<usize>,
     values_held: Cell<usize>,
+    peak_values: Cell<usize>,
     visits: Cell<u64>,
 }
 
@@ -432,6 +443,7 @@ impl Evaluation<'_> {
     pub(crate) fn hold(&self, values: usize) -> Result<(), EvaluationError> {
         let held = self.values_held.get().saturating_add(values);
         self.values_held.set(held);
+        self.peak_values.set(self.peak_values.get().max(held));
         let limit = self.options.max_values;
         if held > limit { Err(EvaluationError::TooManyValues { limit }) } else { Ok(()) }
     }

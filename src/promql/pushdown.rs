@@ -301,11 +301,10 @@ impl Planner<'_> {
 
     /// Whether the upstream may evaluate a subtree that selects its series alone.
     fn may_push(&self, node: &Node) -> bool {
-        matches!(node.value_type(), ValueType::Vector | ValueType::Scalar)
-            && !matches!(node.kind, Kind::Invariant(_))
-            && !tells_query_times(node)
-            && !(self.options.names_dropped_late && may_drop_a_name_late(node))
-            && self.origin.pushes(node)
+        let is_answer = matches!(node.value_type(), ValueType::Vector | ValueType::Scalar);
+        let marked = matches!(node.kind, Kind::Invariant(_));
+        let unfinished = self.options.names_dropped_late && may_drop_a_name_late(node);
+        is_answer && !marked && !unfinished && !tells_query_times(node) && self.origin.pushes(node)
     }
 
     /// The request for a subtree, made where there is no equal one.
@@ -331,16 +330,16 @@ impl Planner<'_> {
 
     /// What the rewritten tree reads.
     fn reads(&mut self, root: &Node, steps: Grid) -> Result<Vec<Read>, EvaluationError> {
-        let mut selections: Vec<(Selection, i64)> = Vec::new();
+        let mut selections: Vec<Selection> = Vec::new();
         let (times, options) = (self.times, self.options);
         visit_selectors(root, steps, times, options, &mut |selector, grid, reach, reading| {
             let selection = selector.selection(reach, grid, times, options, reading);
-            if !selections.iter().any(|(known, _)| *known == selection) {
-                selections.push((selection, selector.shift.offset));
+            if !selections.contains(&selection) {
+                selections.push(selection);
             }
         })?;
         let mut reads = Vec::with_capacity(selections.len());
-        for (selection, _) in selections {
+        for selection in selections {
             let side = match selection.reading {
                 // Those of the upstream were replaced.
                 Reading::Instant => Side::Ours,

@@ -146,7 +146,12 @@ fn parameters_may_stand_in_the_url_or_in_a_body_of_any_type() {
     let plain = [("Content-Type", "text/plain")];
     assert_eq!(send(&served.url, "POST", "/api/v1/query", &plain, form.as_bytes()).body, direct.body);
     let split = format!("/api/v1/query?time={}&stats=all", NOW / 1000);
-    assert_eq!(post(&served.url, &split, "query=emac_journey_gate").body, direct.body);
+    let told = post(&served.url, &split, "query=emac_journey_gate").json();
+    assert_eq!(told["data"]["result"], direct.json()["data"]["result"]);
+    let stats = &told["data"]["stats"];
+    assert!(stats["samples"]["totalQueryableSamples"].as_u64().unwrap() > 0, "{stats}");
+    assert!(stats["timings"]["execTotalTime"].as_f64().unwrap() > 0.0, "{stats}");
+    assert!(direct.json()["data"].get("stats").is_none());
     assert_eq!(fake.seen(), [""; 0]);
 }
 
@@ -176,7 +181,7 @@ fn faults_are_worded_and_coded_as_prometheus_does() {
             format!("query?query={}", escape("emac_journey_gate * on() group_left() up")),
             422,
             "execution",
-            "combines synthetic series",
+            "upstream http://fake:9090 gave an unusable answer",
         ),
         (
             format!("query?query={}", escape("emac_journey_gate{journey=~\"(\"}")),

@@ -1,14 +1,56 @@
 //! Answers as bytes. `data` is never null, and warnings and infos are left out when there are none.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::number::{write_float, write_time};
 use super::{Annotations, ErrorType, QueryAnswer, QueryData};
 use crate::series::{Labels, Sample, Series};
 
+/// What a query cost, for clients that ask for `stats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryStats {
+    /// Until it was planned.
+    pub preparing: Duration,
+    /// Waiting for samples and for the upstream.
+    pub fetching: Duration,
+    /// In the evaluation here.
+    pub evaluating: Duration,
+    /// Altogether.
+    pub total: Duration,
+    /// How many samples were read.
+    pub samples_read: usize,
+    /// How many values were held at a time.
+    pub peak_values: usize,
+}
+
+impl QueryStats {
+    fn to_json(self) -> serde_json::Value {
+        let seconds = |duration: Duration| duration.as_secs_f64();
+        serde_json::json!({
+            "timings": {
+                "evalTotalTime": seconds(self.fetching + self.evaluating),
+                "resultSortTime": 0,
+                "queryPreparationTime": seconds(self.preparing),
+                "innerEvalTime": seconds(self.evaluating),
+                "execQueueTime": 0,
+                "execTotalTime": seconds(self.total),
+            },
+            "samples": {"totalQueryableSamples": self.samples_read, "peakSamples": self.peak_values},
+        })
+    }
+}
+
 /// An answer to `query` or `query_range`.
 #[must_use]
 pub fn query(answer: &QueryAnswer) -> String {
+    query_with_stats(answer, None)
+}
+
+/// An answer to `query` or `query_range`, with what it cost.
+#[must_use]
+pub fn query_with_stats(answer: &QueryAnswer, stats: Option<&QueryStats>) -> String {
     let mut out = String::from(r#"{"status":"success","data":{"resultType":""#);
     out.push_str(answer.data.result_type());
     out.push_str(r#"","result":"#);
@@ -36,6 +78,10 @@ pub fn query(answer: &QueryAnswer) -> String {
             string(&mut out, value);
             out.push(']');
         }
+    }
+    if let Some(stats) = stats {
+        out.push_str(",\"stats\":");
+        out.push_str(&stats.to_json().to_string());
     }
     out.push('}');
     finish(out, &answer.annotations)

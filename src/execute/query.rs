@@ -1,0 +1,223 @@
+//! Queries over synthetic series and those of the upstream together: everything that a plan needs is fetched at once,
+//! then the pure evaluator runs on a blocking thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use http::HeaderMap;
+
+use super::engine::Engine;
+use super::query_request::{AskedAs, ask};
+use super::selection::{SelectError, Selected};
+use crate::promql::evaluate::{Evaluated, EvaluationError, evaluate};
+use crate::promql::limits::Options;
+use crate::promql::pushdown::{QueryPlan, Read};
+use crate::promql::pushdown_answer::{Gathered, UnusableAnswer};
+use crate::promql::source::Selection;
+use crate::promql::value::Value;
+use crate::series::Series;
+use crate::upstream::UpstreamError;
+use crate::wire::prometheus_json::Annotations;
+
+/// The most requests of one query that the upstream works on at a time: below the 20 that a Prometheus runs at once.
+const CONCURRENCY: usize = 8;
+
+/// How a query is run.
+#[derive(Debug, Clone)]
+pub struct Running {
+    /// Bounds and dialect of the evaluation.
+    pub options: Options,
+    /// When nobody waits any more.
+    pub deadline: Instant,
+    /// The headers of the client: the upstream sees the client's own credentials and tenant, where it may.
+    pub headers: HeaderMap,
+    /// `lookback_delta`, where the client names one: the upstream is told too.
+    pub lookback_millis: Option<u64>,
+    /// The greatest answer of the upstream, in bytes.
+    pub body_limit: usize,
+}
+
+/// The answer to a planned query.
+#[derive(Debug)]
+pub struct Run {
+    /// The value.
+    pub value: Value,
+    /// The notes of the upstream and of the evaluation here, each once.
+    pub annotations: Annotations,
+    /// How many samples the evaluation here read.
+    pub samples_read: usize,
+    /// The most values, series × steps, that it held at a time.
+    pub peak_values: usize,
+    /// How long fetching took.
+    pub fetching: Duration,
+    /// How long the evaluation here took.
+    pub evaluating: Duration,
+}
+
+/// Why a planned query has no answer.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RunError {
+    /// The evaluation failed.
+    #[error(transparent)]
+    Evaluation(#[from] EvaluationError),
+    /// Synthetic series cannot be given.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The upstream cannot be asked.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The upstream's answer is not one to the question.
+    #[error("upstream {upstream}: {fault}")]
+    Unusable {
+        /// Its address, without credentials.
+        upstream: String,
+        /// What is wrong.
+        fault: UnusableAnswer,
+    },
+    /// The deadline passed.
+    #[error("query timed out in expression evaluation")]
+    Timeout,
+    /// The evaluation ended in a panic.
+    #[error("the evaluation ended in a fault of its own; the log says more")]
+    Internal,
+}
+
+/// Tells the evaluation that nobody waits when the waiting future is dropped.
+struct CancelledWhenDropped(Arc<AtomicBool>);
+
+impl Drop for CancelledWhenDropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs a plan. Dropping the future ends the requests to the upstream, and the evaluation soon after.
+///
+/// # Errors
+/// [`RunError`]. An instant that cannot be answered, or a range without any step that can, is an error and not an empty
+/// answer: a rule keeps firing on an error, and resolves on emptiness.
+pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Result<Run, RunError> {
+    let begun = Instant::now();
+    let deadline = tokio::time::Instant::from_std(running.deadline);
+    let fetching =
+        async { tokio::try_join!(answers(engine, &plan, &running), ours(engine, &plan, &running)) };
+    let (answered, selected) =
+        tokio::time::timeout_at(deadline, fetching).await.map_err(|_| RunError::Timeout)??;
+    check_answered(&plan, &selected, &running.options)?;
+    let mut annotations = answered.annotations;
+    let mut series_of_ours = Vec::with_capacity(selected.len());
+    for mut selected in selected {
+        annotations.warnings.append(&mut selected.warnings);
+        series_of_ours.push(selected.series);
+    }
+    let fetching = begun.elapsed();
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let cancel = CancelledWhenDropped(Arc::clone(&cancelled));
+    let options = Options { cancelled: Some(cancelled), ..running.options };
+    let upstream = engine.upstream().name().to_owned();
+    let work = tokio::task::spawn_blocking(move || -> Result<(Evaluated, Duration), RunError> {
+        let begun = Instant::now();
+        let gathered = Gathered::new(&plan, answered.series, series_of_ours)
+            .map_err(|fault| RunError::Unusable { upstream, fault })?;
+        let evaluated = evaluate(plan.query(), plan.grid(), plan.range_query(), &options, &gathered)?;
+        Ok((evaluated, begun.elapsed()))
+    });
+    let (evaluated, evaluating) = match tokio::time::timeout_at(deadline, work).await {
+        Err(_) => return Err(RunError::Timeout),
+        Ok(Err(_)) => return Err(RunError::Internal),
+        Ok(Ok(done)) => done?,
+    };
+    drop(cancel);
+    annotations.warnings.extend(evaluated.annotations.warnings());
+    annotations.infos.extend(evaluated.annotations.infos());
+    for notes in [&mut annotations.warnings, &mut annotations.infos] {
+        notes.sort();
+        notes.dedup();
+    }
+    Ok(Run {
+        value: evaluated.value,
+        annotations,
+        samples_read: evaluated.samples_read,
+        peak_values: evaluated.peak_values,
+        fetching,
+        evaluating,
+    })
+}
+
+/// The answers to all requests, in their order.
+struct Answers {
+    series: Vec<Vec<Series>>,
+    annotations: Annotations,
+}
+
+async fn answers(engine: &Arc<Engine>, plan: &QueryPlan, running: &Running) -> Result<Answers, RunError> {
+    let upstream = &**engine.upstream();
+    let asked_as = AskedAs {
+        headers: &running.headers,
+        lookback_millis: running.lookback_millis,
+        body_limit: running.body_limit,
+        deadline: running.deadline,
+    };
+    let asked: Vec<BoxFuture<'_, _>> =
+        plan.requests().iter().map(|request| ask(upstream, request, asked_as).boxed()).collect();
+    let answered: Vec<_> = futures::stream::iter(asked).buffered(CONCURRENCY).try_collect().await?;
+    let mut answers =
+        Answers { series: Vec::with_capacity(answered.len()), annotations: Annotations::default() };
+    for (request, (series, notes)) in plan.requests().iter().zip(answered) {
+        let translated = |note: &String| request.translated(note, plan.query());
+        answers.annotations.warnings.extend(notes.warnings.iter().map(translated));
+        answers.annotations.infos.extend(notes.infos.iter().map(translated));
+        answers.series.push(series);
+    }
+    Ok(answers)
+}
+
+/// What the reads of a plan select of the synthetic series, in their order; nothing for those that are the upstream's.
+async fn ours(engine: &Arc<Engine>, plan: &QueryPlan, running: &Running) -> Result<Vec<Selected>, RunError> {
+    let mut selecting: Vec<BoxFuture<'_, Result<Selected, SelectError>>> = Vec::new();
+    for read in plan.reads() {
+        selecting.push(match read.ours {
+            true => select(engine, &read.selection, running.deadline).boxed(),
+            false => std::future::ready(Ok(Selected::default())).boxed(),
+        });
+    }
+    Ok(futures::future::try_join_all(selecting).await?)
+}
+
+async fn select(
+    engine: &Arc<Engine>,
+    selection: &Selection,
+    deadline: Instant,
+) -> Result<Selected, SelectError> {
+    engine.select(selection.matchers.matchers(), selection.from, selection.to, deadline).await
+}
+
+/// Whether some step of each selector of ours can be answered.
+fn check_answered(plan: &QueryPlan, selected: &[Selected], options: &Options) -> Result<(), RunError> {
+    if selected.iter().all(|selected| selected.unanswered.is_empty()) {
+        return Ok(());
+    }
+    let query = plan.query();
+    for (at, times) in query.looked_at(plan.grid(), options)?.into_iter().enumerate() {
+        let mine = |read: &Read| Some(&read.selection.matchers) == query.selectors().get(at);
+        let answers: Vec<&Selected> = plan
+            .reads()
+            .iter()
+            .zip(selected)
+            .filter(|(read, _)| mine(read))
+            .map(|(_, selected)| selected)
+            .collect();
+        let mut last = None;
+        let none_answered = times.iter().all(|&time| {
+            last = answers.iter().find_map(|answer| answer.unanswered_at(time));
+            last.is_some()
+        });
+        if let (true, Some(fault)) = (none_answered, last) {
+            return Err(fault.clone().into());
+        }
+    }
+    Ok(())
+}
