@@ -183,6 +183,8 @@ pub(crate) fn horizon_bound(tree: &Tree, top: usize, leaves: &[Leaf], reading: R
             Kind::Parallel | Kind::Race | Kind::KofN(_) | Kind::Cond(_) => below().fold(0.0, f64::max),
             Kind::Timeout(after) => match node.operands.get(1) {
                 Some(&fallback) => after + bound[fallback - first],
+                // What fails may be known at the deadline only.
+                None if node.failure_time_matters => *after,
                 None => bound[node.operands[0] - first].min(*after),
             },
             Kind::Retry { attempts, per_try, backoff, .. } => {
