@@ -91,7 +91,7 @@ fn truth(
 ) -> f64 {
     let members: Vec<usize> = (0..domains.len()).filter(|&leaf| domains[leaf] == Some(domain)).collect();
     if domains.iter().flatten().all(|&of| of < domain) {
-        return exact_availability(operator, components, rng);
+        return exact_availability(operator, components, 0, rng);
     }
     let own: Vec<f64> = members.iter().map(|&leaf| components[leaf].availability).collect();
     let mut sum = 0.0;

@@ -17,6 +17,7 @@ mod interpolation;
 mod journey_builder;
 mod layering;
 mod monte_carlo;
+mod odd_evidence;
 mod oracles;
 mod page;
 mod passthrough;

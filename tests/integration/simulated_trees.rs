@@ -25,7 +25,7 @@ fn the_estimate_of_random_trees_is_what_independent_calls_do() {
             case = case.component(component.expected(&edges), &[]);
         }
         let composition = case.compose();
-        let availability = simulation::exact_availability(&operator, &components, &mut rng);
+        let availability = simulation::exact_availability(&operator, &components, 400_000, &mut rng);
         let truth = Truth::independent(&operator, &components, 60_000, &mut rng);
         let error = composition.availability.estimate.get() - availability;
         // The plays of a composite deadline are within .003.

@@ -10,9 +10,6 @@ use rand::{Rng, RngExt};
 use rand_distr::{Binomial, Distribution};
 use statrs::distribution::{ContinuousCDF, Gamma, LogNormal};
 
-/// How often a composite deadline is played for its chance.
-const PLAYS: usize = 400_000;
-
 /// Prometheus' default edges in seconds.
 pub(crate) const DEFAULT_EDGES: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -370,9 +367,15 @@ impl Truth {
     }
 }
 
-/// P(success) when all calls are independent: by the laws of probability, the chances of composite deadlines by play.
-pub(crate) fn exact_availability(operator: &Operator, components: &[Behaviour], rng: &mut SmallRng) -> f64 {
-    let mut of = |operator: &Operator| exact_availability(operator, components, rng);
+/// P(success) when all calls are independent: by the laws of probability, the chances of composite deadlines by so many
+/// plays.
+pub(crate) fn exact_availability(
+    operator: &Operator,
+    components: &[Behaviour],
+    plays: usize,
+    rng: &mut SmallRng,
+) -> f64 {
+    let mut of = |operator: &Operator| exact_availability(operator, components, plays, rng);
     match operator {
         Operator::Component(id) => components[id.0].availability,
         Operator::Series(all) | Operator::Parallel(all) => all.iter().map(of).product(),
@@ -399,7 +402,7 @@ pub(crate) fn exact_availability(operator: &Operator, components: &[Behaviour], 
             .sum(),
         Operator::Timeout { after, body, fallback } => {
             let rest = fallback.as_ref().map_or(0.0, |fallback| of(fallback));
-            let q = by_deadline(body, after.get(), components, rng);
+            let q = by_deadline(body, after.get(), components, plays, rng);
             q + (1.0 - q) * rest
         }
         Operator::Fallback { body, fallback } | Operator::Hedge { body, alternate: fallback, .. } => {
@@ -408,7 +411,7 @@ pub(crate) fn exact_availability(operator: &Operator, components: &[Behaviour], 
         }
         Operator::Retry { attempts, per_try_timeout, body, .. } => {
             let a = match per_try_timeout {
-                Some(after) => by_deadline(body, after.get(), components, rng),
+                Some(after) => by_deadline(body, after.get(), components, plays, rng),
                 None => of(body),
             };
             1.0 - (1.0 - a).powi(*attempts as i32)
@@ -421,12 +424,22 @@ pub(crate) fn exact_availability(operator: &Operator, components: &[Behaviour], 
     }
 }
 
-fn by_deadline(body: &Operator, after: f64, components: &[Behaviour], rng: &mut SmallRng) -> f64 {
+fn by_deadline(
+    body: &Operator,
+    after: f64,
+    components: &[Behaviour],
+    plays: usize,
+    rng: &mut SmallRng,
+) -> f64 {
     if let Operator::Component(id) = body {
         return components[id.0].availability * components[id.0].success.cdf(after);
     }
-    let truth = Truth::independent(body, components, PLAYS, rng);
-    truth.times.partition_point(|&t| t <= after) as f64 / PLAYS as f64
+    let mut coins: SmallRng = rand::SeedableRng::seed_from_u64(rng.next_u64());
+    let on_time = (0..plays).filter(|_| {
+        let ending = play(body, &mut |id| components[id].draw(rng), &mut || coins.random());
+        matches!(ending, Ending::Success(t) if t <= after)
+    });
+    on_time.count() as f64 / plays as f64
 }
 
 impl Behaviour {
