@@ -193,7 +193,7 @@ impl Composer {
                 self,
                 &latency.estimate,
             ),
-            domains: explained.domains(),
+            domains: explained.domains(&estimate.availability, &estimate.on_time),
             width,
             warnings,
         }

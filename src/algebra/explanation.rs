@@ -134,11 +134,17 @@ impl Explained<'_> {
     }
 
     /// The contributions of the failure domains, in their order.
-    pub(crate) fn domains(&self) -> Vec<DomainShare> {
+    pub(crate) fn domains(&self, availability: &[Bounds], on_time: &[Option<Bounds>]) -> Vec<DomainShare> {
         let leaves: Vec<Bounds> = self.leaves.iter().map(|leaf| Bounds::exactly(leaf.availability)).collect();
         let root = self.tree.root();
         let fold = |leaves: &[Bounds], dependence| {
-            let on_time = |at: usize, below: &[Bounds]| below[self.tree.nodes[at].operands[0]];
+            // As many of a body's successes are on time as in the estimate.
+            let on_time = |at: usize, below: &[Bounds]| {
+                let body = self.tree.nodes[at].operands[0];
+                let (all, timely) = (availability[body].lower, on_time[at].map(|bounds| bounds.lower));
+                let share = timely.filter(|_| all > 0.0).map_or(1.0, |timely| timely / all);
+                Bounds { lower: share * below[body].lower, upper: share * below[body].upper }
+            };
             availability::fold(self.tree, leaves, on_time, dependence)[root].lower
         };
         let together = fold(&leaves, Dependence::SharedFate);
