@@ -26,6 +26,7 @@ mod promql_generated;
 mod promql_hostile;
 mod promql_scripts;
 mod properties;
+mod sensitivities;
 mod serve;
 mod serve_prometheus;
 mod serve_promql;
