@@ -5,6 +5,10 @@
 //! observation of the worst kind in every leaf: under redundancy they vanish at the estimate (three replicas without an
 //! error prove nothing about a fourth call), and a bound from them covers the truth less than half of the time.
 //!
+//! Redundancy also bends: of three attempts that each fail one time more often, all fail more than three times more often.
+//! What the samples may hide is spread over the leaves as is likeliest (the design point), and where the journey is worse there
+//! than the weighted count says, that is the bound. (Without it the bounds of Retry and Race covered 92–94 %.)
+//!
 //! Where the policy's bound takes the best of m members, the member is chosen by the same data: it is held to the level
 //! `1 − α/m`, so that the bound holds for whichever was chosen.
 
@@ -103,11 +107,58 @@ impl AvailabilitySampling<'_> {
         // The member that is best at the offset point is the one that was linearised: its value at the estimate is not
         // that of the member that is best there, so the less favourable of the two is taken.
         let start = estimate.lower.min(offset.lower + lower_drift);
-        let lower = start - (lower_count.upper(level) - lower_count.sum());
+        let excess = lower_count.upper(level) - lower_count.sum();
+        let lower = (start - excess).min(self.at_design_point(&derivatives, &deadlines, excess));
         let start = estimate.upper.max(offset.upper + upper_drift);
         let upper = start + (upper_count.sum() - upper_count.lower(level));
         let lower = lower.clamp(0.0, estimate.lower);
         Bounds { lower, upper: upper.clamp(estimate.upper, 1.0) }
+    }
+
+    /// The lower bound where the categories have so much more weight than was seen, each in proportion to its share of the
+    /// weighted count's variance.
+    fn at_design_point(&self, derivatives: &[Vec<[f64; 2]>], deadlines: &[Deadline], excess: f64) -> f64 {
+        // By component and category: the weight of one count, and the counts.
+        let mut counts: Vec<Vec<(f64, f64)>> = Vec::with_capacity(self.samples.len());
+        for (sample, derivatives) in self.samples.iter().zip(derivatives) {
+            let most = derivatives.iter().map(|d| d[0]).fold(f64::NEG_INFINITY, f64::max);
+            let of = |(category, d): (&Category, &[f64; 2])| {
+                ((most - d[0]).max(0.0) / sample.size, category.share * sample.size)
+            };
+            let sampled = sample.size.is_finite();
+            counts.push(if sampled {
+                sample.categories.iter().zip(derivatives).map(of).collect()
+            } else {
+                Vec::new()
+            });
+        }
+        // The observation that has not been made yet.
+        if let Some(heaviest) = counts.iter_mut().flatten().max_by(|a, b| a.0.total_cmp(&b.0)) {
+            heaviest.1 += 1.0;
+        }
+        let variance: f64 = counts.iter().flatten().map(|(weight, count)| weight * weight * count).sum();
+        if variance <= 0.0 {
+            return f64::INFINITY;
+        }
+        let (mut leaves, mut on_time) = (self.leaves.to_vec(), self.on_time.to_vec());
+        for (component, counts) in counts.iter().enumerate() {
+            let sample = &self.samples[component];
+            let moved = |(weight, count): &(f64, f64)| excess * weight * count / variance / sample.size;
+            let failing: f64 = counts
+                .iter()
+                .zip(&sample.categories)
+                .filter(|(_, category)| category.outcome == Outcome::Failure)
+                .map(|(count, _)| moved(count))
+                .sum();
+            leaves[component] = shifted(leaves[component], -failing);
+            for deadline in deadlines {
+                let by = &deadline.derivatives[component];
+                let most = by.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let late: f64 = counts.iter().zip(by).map(|(count, by)| moved(count) * (most - by)).sum();
+                on_time[deadline.node] = shifted(on_time[deadline.node], -late);
+            }
+        }
+        availability::fold(self.tree, &leaves, |at, _| on_time[at], self.dependence)[self.tree.root()].lower
     }
 
     /// The weighted count, and how much the linearisation gains on the way from the offset point to the estimate.
