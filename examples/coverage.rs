@@ -17,12 +17,6 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use emac::algebra::compose::Composer;
-use emac::journey::governance::BucketError;
-use emac::journey::operator::{AttemptsFate, Backoff, Operator};
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
-
 /// A composite deadline's chance is known this well: ± 1e-4 at two standard errors.
 const PLAYS: usize = 20_000_000;
 /// For the quantiles of the truth.
@@ -31,6 +25,8 @@ const SIZES: [u64; 4] = [300, 1_000, 10_000, 100_000];
 /// Trials of availability in a cell, at least.
 const AVAILABILITY_TRIALS: usize = 1_000;
 
+#[path = "../tests/support/coverage_study.rs"]
+mod coverage_study;
 #[path = "../tests/integration/journey_builder.rs"]
 mod journey_builder;
 #[path = "../tests/support/random_tree.rs"]
@@ -38,144 +34,7 @@ mod random_tree;
 #[path = "../tests/support/simulation.rs"]
 mod simulation;
 
-use journey_builder::{Case, cond, leaf, leaves, quantile, time};
-use simulation::{Behaviour, DEFAULT_EDGES, Family, Truth, exact_availability};
-
-struct Subject {
-    name: String,
-    operator: Operator,
-    components: Vec<Behaviour>,
-}
-
-fn lognormal(availability: f64, median: f64, sigma: f64) -> Behaviour {
-    Behaviour {
-        availability,
-        success: Family::Lognormal { median, sigma },
-        failure: Family::Lognormal { median: 0.5 * median, sigma: 0.5 },
-    }
-}
-
-fn subjects() -> Vec<Subject> {
-    let new = |name: &str, operator, components| Subject { name: name.to_owned(), operator, components };
-    let timeout = |after, body, fallback: Option<Operator>| Operator::Timeout {
-        after: time(after),
-        body: Box::new(body),
-        fallback: fallback.map(Box::new),
-    };
-    let five: Vec<Behaviour> = (1..=5).map(|k| lognormal(0.999, 0.02 * f64::from(k), 0.7)).collect();
-    let retry = Operator::Retry {
-        attempts: 3,
-        per_try_timeout: Some(time(0.4)),
-        backoff: Some(Backoff::constant(time(0.05))),
-        fate: AttemptsFate::Independent,
-        body: Box::new(leaf(0)),
-    };
-    let mixed = Operator::Series(vec![
-        leaf(0),
-        Operator::Parallel(vec![leaf(1), timeout(0.4, leaf(2), Some(leaf(3)))]),
-        cond(vec![(0.7, leaf(4)), (0.3, Operator::Race(vec![leaf(5), leaf(6)]))]),
-    ]);
-    let seven: Vec<Behaviour> =
-        (1..=7).map(|k| lognormal(0.9995 - 0.001 * f64::from(k % 3), 0.03 * f64::from(k), 0.6)).collect();
-    let mut all = vec![
-        new("Series of 5", Operator::Series(leaves(5)), five.clone()),
-        new("Series of 30", Operator::Series(leaves(30)), vec![lognormal(0.9995, 0.03, 0.8); 30]),
-        new("Race(2), A = .999", Operator::Race(leaves(2)), vec![lognormal(0.999, 0.05, 0.7); 2]),
-        new(
-            "2-of-3, A = .99",
-            Operator::KofN { k: 2, branches: leaves(3) },
-            vec![lognormal(0.99, 0.05, 0.7); 3],
-        ),
-        new("Timeout(350ms), A = .9999", timeout(0.35, leaf(0), None), vec![lognormal(0.9999, 0.08, 0.6)]),
-        new("Retry(3, 400ms)", retry, vec![lognormal(0.99, 0.1, 0.7)]),
-        new("mixed, 7 leaves", mixed, seven),
-    ];
-    let mut rng = SmallRng::seed_from_u64(20);
-    for number in 1..=20 {
-        let leaves = 2 + number % 7;
-        let operator = random_tree::tree(random_tree::Shape { leaves, deadlines: true }, &mut rng);
-        let components = (0..leaves).map(|_| random_tree::behaviour(&mut rng)).collect();
-        all.push(Subject { name: format!("random {number}, {leaves} leaves"), operator, components });
-    }
-    all
-}
-
-/// What a cell counts, for `bound` and for `interpolate`.
-#[derive(Default)]
-struct Cell {
-    trials: usize,
-    latency_covered: usize,
-    latency_width: Vec<f64>,
-    availability_trials: usize,
-    availability_covered: usize,
-    availability_width: Vec<f64>,
-}
-
-impl Cell {
-    /// One line's worth: counts, and medians of the widths.
-    fn summary(mut self) -> [f64; 6] {
-        [
-            self.trials as f64,
-            self.latency_covered as f64,
-            median(&mut self.latency_width),
-            self.availability_trials as f64,
-            self.availability_covered as f64,
-            median(&mut self.availability_width),
-        ]
-    }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-/// What is true of a journey: its availability and its p99.
-#[derive(Clone, Copy)]
-struct Facts {
-    availability: f64,
-    p99: f64,
-}
-
-fn facts(subject: &Subject, seed: u64) -> Facts {
-    let mut rng = SmallRng::seed_from_u64(seed);
-    let p99 = Truth::independent(&subject.operator, &subject.components, JOURNEYS, &mut rng).quantile(0.99);
-    let availability = exact_availability(&subject.operator, &subject.components, PLAYS, &mut rng);
-    Facts { availability, p99 }
-}
-
-fn run(subject: &Subject, facts: Facts, n: u64, trials: usize, seed: u64) -> [Cell; 2] {
-    let mut rng = SmallRng::seed_from_u64(seed);
-    let mut cells = [Cell::default(), Cell::default()];
-    let mut composer = Composer::new();
-    for trial in 0..trials.max(AVAILABILITY_TRIALS) {
-        let measured: Vec<_> = subject
-            .components
-            .iter()
-            .map(|component| component.measured(n, &DEFAULT_EDGES, true, &mut rng))
-            .collect();
-        for (cell, buckets) in cells.iter_mut().zip([BucketError::Bound, BucketError::Interpolate]) {
-            let mut case = Case::new(subject.operator.clone());
-            for measurement in &measured {
-                case = case.component(measurement.clone(), &[]);
-            }
-            case.journey.governance.bucket_error = buckets;
-            case.journey.quantiles = if trial < trials { vec![quantile(0.99)] } else { Vec::new() };
-            let composition = composer.compose(&case.journey, &case.evidence, &[]);
-            if let Some(latency) = composition.latency.first() {
-                let bound = latency.value.pessimistic.get();
-                cell.trials += 1;
-                cell.latency_covered += usize::from(bound >= facts.p99);
-                cell.latency_width.push(bound / facts.p99);
-            }
-            let lower = composition.availability.pessimistic.get();
-            cell.availability_trials += 1;
-            cell.availability_covered += usize::from(lower <= facts.availability);
-            cell.availability_width.push(facts.availability - lower);
-        }
-    }
-    cells
-}
+use coverage_study::{Cell, Subject, facts, run, subjects};
 
 type Table = BTreeMap<(String, u64), Vec<f64>>;
 
@@ -245,10 +104,11 @@ fn main() {
                     if sizes.is_empty() {
                         continue;
                     }
-                    let facts = facts(subject, 1_000 + at as u64);
+                    let facts = facts(subject, JOURNEYS, PLAYS, 1_000 + at as u64);
                     for n in sizes {
                         let started = std::time::Instant::now();
-                        let cells = run(subject, facts, n, trials, 17 * (at as u64 + 1) + n);
+                        let cells =
+                            run(subject, facts, n, [trials, AVAILABILITY_TRIALS], 17 * (at as u64 + 1) + n);
                         let fields: Vec<String> = cells
                             .into_iter()
                             .flat_map(Cell::summary)

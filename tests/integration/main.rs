@@ -5,6 +5,7 @@
 mod adversarial_dependence;
 mod brute_force;
 mod cli_check;
+mod coverage;
 mod demo;
 mod evidence_engine;
 mod evidence_http;
@@ -35,6 +36,8 @@ mod shipped_files;
 mod simulated_trees;
 mod spec;
 
+#[path = "../support/coverage_study.rs"]
+mod coverage_study;
 #[path = "../support/interpolation_study.rs"]
 mod interpolation_study;
 #[path = "../support/joint_law.rs"]
