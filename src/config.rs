@@ -7,6 +7,7 @@
 mod file;
 mod size;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub external_labels: Labels,
     /// How far evidence may be looked for.
     pub evidence: Evidence,
+    /// What remote readers are like.
+    pub remote_read: RemoteRead,
     /// Bounds of one query.
     pub limits: Limits,
     /// Browsers.
@@ -94,6 +97,14 @@ pub struct Evaluation {
 pub struct Evidence {
     /// The longest window that may stand in for one without traffic.
     pub max_lookback: Window,
+}
+
+/// What remote readers are like.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RemoteRead {
+    /// The labels that readers add to their selectors and that synthetic series lack; `None`: the upstream's own
+    /// external labels, `replica`, `prometheus` and `prometheus_replica`.
+    pub reader_labels: Option<BTreeSet<String>>,
 }
 
 /// Bounds of one query.

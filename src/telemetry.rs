@@ -59,6 +59,15 @@ impl Telemetry {
             ("emac_compositions_reused_total", "Windows whose evidence had not changed."),
             ("emac_backfilled_points_total", "Grid points of journeys that were back-filled."),
             ("emac_unfilled_points_total", "Grid points of journeys that could not be back-filled."),
+            ("emac_remote_read_requests_total", "Remote reads, by result."),
+            (
+                "emac_remote_read_unsatisfiable_matchers_total",
+                "Matchers of remote reads on a label or value that no synthetic series has: the answer is empty.",
+            ),
+            (
+                "emac_remote_read_unfilled_points_total",
+                "Grid points that remote reads asked for before they were back-filled.",
+            ),
             ("emac_model_reloads_total", "Reloads of the model, by result."),
         ] {
             self.recorder.describe_counter(name(metric), Some(Unit::Count), SharedString::const_str(help));
@@ -76,6 +85,7 @@ impl Telemetry {
         }
         for (metric, help) in [
             ("emac_http_request_duration_seconds", "Until the head of the answer, by route."),
+            ("emac_remote_read_duration_seconds", "Until the answer to a remote read is ready."),
             (
                 "emac_upstream_request_duration_seconds",
                 "Until the head of the upstream's answer, by purpose.",
@@ -103,6 +113,17 @@ impl Telemetry {
         let result = Label::new("result", if ok { "ok" } else { "error" });
         self.increment("emac_upstream_requests_total", vec![purpose.clone(), result]);
         self.observe("emac_upstream_request_duration_seconds", vec![purpose], duration);
+    }
+
+    /// One remote read; `result` is `ok`, `refused` or `failed`.
+    pub fn remote_read(&self, result: &'static str, duration: Duration) {
+        self.increment("emac_remote_read_requests_total", vec![Label::new("result", result)]);
+        self.observe("emac_remote_read_duration_seconds", Vec::new(), duration);
+    }
+
+    /// A matcher of a remote read that no synthetic series can satisfy.
+    pub fn remote_read_unsatisfiable(&self) {
+        self.increment("emac_remote_read_unsatisfiable_matchers_total", Vec::new());
     }
 
     /// A load or reload of the model.

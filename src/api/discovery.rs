@@ -138,8 +138,9 @@ impl Listing {
         match (data, ours) {
             (Json::Array(theirs), Ours::Items(ours)) => {
                 if *self == Self::Series {
-                    let held: BTreeSet<String> = theirs.iter().map(Json::to_string).collect();
-                    theirs.extend(ours.into_iter().filter(|item| !held.contains(&item.to_string())));
+                    theirs.extend(ours);
+                    theirs.sort_by_cached_key(labels_of);
+                    theirs.dedup_by_key(|series| labels_of(series));
                 } else {
                     theirs.extend(ours);
                     theirs.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
@@ -222,6 +223,12 @@ pub(super) fn selector(state: &ApiState, text: &str) -> Result<Option<MatcherSet
         Ok(_) => Err(invalid("not a selector of series".to_owned())),
         Err(error) => Err(invalid(error.to_string())),
     }
+}
+
+/// The labels of a series in a listing, whatever their order there.
+fn labels_of(series: &Json) -> Labels {
+    let labels = series.as_object().into_iter().flatten();
+    labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?))).collect()
 }
 
 fn labels_json(labels: &Labels) -> Json {

@@ -37,11 +37,6 @@ impl ApiError {
     pub fn execution(message: impl Into<String>) -> Self {
         Self::new(ErrorType::Execution, message)
     }
-
-    /// 501: a known request that is not built.
-    pub fn not_built(message: impl Into<String>) -> Self {
-        Self { kind: ErrorType::Execution, message: message.into(), status: Some(501) }
-    }
 }
 
 impl IntoResponse for ApiError {

@@ -14,7 +14,7 @@ use crate::synthetic::{catalog, render};
 use crate::wire::prometheus_json::number;
 
 /// The text format of Prometheus.
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// OpenMetrics, where the client asks for it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,12 +28,13 @@ pub(crate) async fn journeys(State(state): State<ApiState>, headers: HeaderMap) 
         .get_all(header::ACCEPT)
         .iter()
         .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/openmetrics-text")));
-    let text = exposition(&current(&state), open_metrics);
-    reply::own(200, if open_metrics { OPEN_METRICS } else { TEXT }, text)
+    let (format, content_type) =
+        if open_metrics { (Format::OpenMetrics, OPEN_METRICS) } else { (Format::Text, TEXT) };
+    reply::own(200, content_type, write(&current(&state), format))
 }
 
 /// The newest samples with external labels.
-fn current(state: &ApiState) -> Vec<(Labels, f64)> {
+pub(crate) fn current(state: &ApiState) -> Vec<(Labels, f64)> {
     let settings = state.engine().settings();
     let delay = i64::try_from(settings.delay.as_millis()).unwrap_or(i64::MAX);
     let interval = i64::try_from(settings.interval.millis()).unwrap_or(i64::MAX);
@@ -56,8 +57,20 @@ fn current(state: &ApiState) -> Vec<(Labels, f64)> {
     all
 }
 
+/// How samples are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// The text format.
+    Text,
+    /// OpenMetrics.
+    OpenMetrics,
+    /// The text format with an empty `instance` where a series has none.
+    Federated,
+}
+
 /// Samples in exposition format, family by family.
-fn exposition(samples: &[(Labels, f64)], open_metrics: bool) -> String {
+pub(crate) fn write(samples: &[(Labels, f64)], format: Format) -> String {
+    let open_metrics = format == Format::OpenMetrics;
     let mut by_family: BTreeMap<&str, Vec<&(Labels, f64)>> = BTreeMap::new();
     for sample in samples {
         by_family.entry(sample.0.get(NAME)).or_default().push(sample);
@@ -78,6 +91,10 @@ fn exposition(samples: &[(Labels, f64)], open_metrics: bool) -> String {
             for (label, text) in labels.iter().filter(|(label, _)| *label != NAME) {
                 let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
                 let _ = write!(out, "{separator}{label}=\"{text}\"");
+                separator = ',';
+            }
+            if format == Format::Federated && labels.get("instance").is_empty() {
+                let _ = write!(out, "{separator}instance=\"\"");
                 separator = ',';
             }
             if separator == ',' {
@@ -109,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_family_stands_together_under_its_help_and_type() {
-        let text = exposition(&samples(), false);
+        let text = write(&samples(), Format::Text);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 7);
         assert_eq!(lines[1], "# TYPE emac_journey_gate gauge");
@@ -120,7 +137,7 @@ mod tests {
 
     #[test]
     fn open_metrics_has_units_and_an_end() {
-        let text = exposition(&samples(), true);
+        let text = write(&samples(), Format::OpenMetrics);
         assert!(text.contains("# UNIT emac_journey_latency_estimate_seconds seconds\n"));
         assert!(!text.contains("# UNIT emac_journey_gate"));
         assert!(text.ends_with("# EOF\n"));

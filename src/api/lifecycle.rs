@@ -46,6 +46,7 @@ pub(crate) async fn metrics(State(state): State<ApiState>) -> Response {
         ("emac_compositions_reused_total", counters.reused_compositions),
         ("emac_backfilled_points_total", counters.backfilled_points),
         ("emac_unfilled_points_total", counters.unfilled_points),
+        ("emac_remote_read_unfilled_points_total", counters.unfilled_read_points),
     ] {
         telemetry.counter(name, total);
     }

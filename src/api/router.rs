@@ -14,7 +14,7 @@ use tower_http::compression::CompressionLayer;
 use super::error::ApiError;
 use super::reply::Own;
 use super::state::ApiState;
-use super::{discovery, exposition, forward, journeys, lifecycle, page, query, read};
+use super::{discovery, exposition, federate, forward, journeys, lifecycle, page, query, remote_read};
 use crate::wire::prometheus_json::ErrorType;
 
 /// The whole server.
@@ -40,8 +40,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/api/v1/labels", any(discovery::labels))
         .route("/api/v1/label/{name}/values", any(discovery::label_values))
         .route("/api/v1/metadata", any(discovery::metadata))
-        .route("/federate", any(read::federate))
-        .route("/api/v1/read", any(read::remote_read))
+        .route("/federate", any(federate::federate))
+        .route("/api/v1/read", any(remote_read::remote_read))
         // The upstream's: `query_exemplars`, `rules`, `alerts`, `status/*`, `format_query`, `parse_query`, whatever
         // comes with newer versions.
         .fallback(pass_through)

@@ -1,6 +1,7 @@
 //! The listening side: accept, serve, drain.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,6 +12,15 @@ use super::state::ApiState;
 
 /// How long requests that were begun may take after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(30);
+
+/// A task that ends with its value.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// Serves until `shutdown` is done, then finishes what was begun, for at most half a minute.
 ///
@@ -26,6 +36,11 @@ pub async fn serve(
         // Small answers at once; a failure to say so costs time, not truth.
         let _ = stream.set_nodelay(true);
     });
+    let follow = {
+        let state = state.clone();
+        async move { state.reader_labels().follow(Arc::clone(state.engine().upstream())).await }
+    };
+    let follow = AbortOnDrop(tokio::spawn(follow));
     let (told, mut heard) = tokio::sync::watch::channel(());
     let stop = async move {
         shutdown.await;
@@ -38,8 +53,10 @@ pub async fn serve(
         let _ = heard.changed().await;
         tokio::time::sleep(DRAIN).await;
     };
-    tokio::select! {
+    let served = tokio::select! {
         served = async { served.await } => served,
         () = overdue => Ok(()),
-    }
+    };
+    drop(follow);
+    served
 }

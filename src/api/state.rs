@@ -1,5 +1,6 @@
 //! What the handlers share.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,6 +10,8 @@ use regex::Regex;
 use super::classify::Known;
 use super::page::JourneyState;
 use super::page::observed::Observer;
+use super::reader_labels::ReaderLabels;
+use super::remote_read::InFlight;
 use crate::execute::{Dialect, Engine};
 use crate::series::Labels;
 use crate::synthetic::catalog;
@@ -55,6 +58,9 @@ pub struct ApiSettings {
     /// Whether the upstream evaluates the parts of a query that concern its series alone. Otherwise all of every query
     /// but its selectors is evaluated here, also of those that concern no synthetic series: for diagnosis.
     pub pushdown: bool,
+    /// The labels that remote readers add to their selectors; `None`: the upstream's own external labels, and those
+    /// with which replicas commonly tell themselves apart.
+    pub reader_labels: Option<BTreeSet<String>>,
 }
 
 impl ApiSettings {
@@ -68,6 +74,7 @@ impl ApiSettings {
             timeout: Duration::from_secs(10),
             cors_origin: Regex::new("^(?:.*)$")?,
             pushdown: true,
+            reader_labels: None,
         })
     }
 }
@@ -103,6 +110,8 @@ struct Inner {
     draining: AtomicBool,
     known: Mutex<KnownSeries>,
     dialect: Mutex<Dialect>,
+    reader_labels: ReaderLabels,
+    in_flight: InFlight,
 }
 
 /// The labels of all synthetic series, and which evaluations they are of.
@@ -128,6 +137,8 @@ impl ApiState {
             inner: Arc::new(Inner {
                 engine,
                 upstream,
+                reader_labels: ReaderLabels::new(settings.reader_labels.clone()),
+                in_flight: InFlight::default(),
                 settings,
                 telemetry,
                 reload,
@@ -189,6 +200,16 @@ impl ApiState {
         let learnt = Dialect::learn(self.upstream()).await?;
         *self.inner.dialect.lock().unwrap_or_else(PoisonError::into_inner) = learnt;
         Ok(learnt)
+    }
+
+    /// The labels that remote readers add to their selectors.
+    pub(crate) fn reader_labels(&self) -> &ReaderLabels {
+        &self.inner.reader_labels
+    }
+
+    /// The answers to remote reads that are being sent.
+    pub(crate) fn in_flight(&self) -> &InFlight {
+        &self.inner.in_flight
     }
 
     /// The time, by the engine's clock.

@@ -145,6 +145,7 @@ async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> any
         timeout: config.upstream.timeout,
         cors_origin: config.web.cors_origin.clone(),
         pushdown: args.query_pushdown,
+        reader_labels: config.remote_read.reader_labels.clone(),
     };
     let reload = reload(args.specs.clone(), Arc::clone(&engine));
     let state = ApiState::new(Arc::clone(&engine), settings, telemetry, Some(reload));

@@ -1,6 +1,6 @@
 //! The file: its shape, the checks, and printing it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use regex::Regex;
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::size::{Bytes, parse_bytes};
 use super::{
-    Config, ConfigError, Credentials, Evaluation, Evidence, Limits, Log, LogFormat, LogLevel, Tls, Upstream,
-    Web, spelling,
+    Config, ConfigError, Credentials, Evaluation, Evidence, Limits, Log, LogFormat, LogLevel, RemoteRead,
+    Tls, Upstream, Web, spelling,
 };
 use crate::series::Labels;
 use crate::unit::{Seconds, Window};
@@ -30,6 +30,8 @@ struct File {
     evaluation: EvaluationFile,
     external_labels: BTreeMap<String, String>,
     evidence: EvidenceFile,
+    #[serde(skip_serializing_if = "RemoteReadFile::is_default")]
+    remote_read: RemoteReadFile,
     limits: LimitsFile,
     web: WebFile,
     log: LogFile,
@@ -85,6 +87,18 @@ struct EvaluationFile {
 #[serde(deny_unknown_fields, default)]
 struct EvidenceFile {
     max_lookback: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct RemoteReadFile {
+    reader_labels: Option<BTreeSet<String>>,
+}
+
+impl RemoteReadFile {
+    const fn is_default(&self) -> bool {
+        self.reader_labels.is_none()
+    }
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -212,6 +226,7 @@ fn checked(file: File, faults: &mut Faults) -> Option<Config> {
         evaluation: evaluation?,
         external_labels,
         evidence: Evidence { max_lookback: max_lookback? },
+        remote_read: RemoteRead { reader_labels: file.remote_read.reader_labels },
         limits,
         web: Web { cors_origin: cors_origin? },
         log,
@@ -335,6 +350,7 @@ pub(super) fn print(config: &Config) -> Result<String, ConfigError> {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect(),
         evidence: EvidenceFile { max_lookback: text(&config.evidence.max_lookback) },
+        remote_read: RemoteReadFile { reader_labels: config.remote_read.reader_labels.clone() },
         limits: LimitsFile {
             query_bytes: text(&config.limits.query_bytes),
             points: Some(config.limits.points),
@@ -379,6 +395,7 @@ upstream:
 evaluation: {interval: 30s, delay: 500ms, retention: 2h}
 external_labels: {cluster: eu-1}
 evidence: {max_lookback: 30m}
+remote_read: {reader_labels: [az, replica]}
 limits: {query_bytes: 4KiB, points: 500, samples: 1000, series: 10, body: 1MiB}
 web: {cors_origin: 'https://.*\\.example'}
 log: {format: json, level: debug}
@@ -392,6 +409,8 @@ log: {format: json, level: debug}
         assert_eq!(again.limits, config.limits);
         assert_eq!(again.log, config.log);
         assert_eq!(again.external_labels, config.external_labels);
+        assert_eq!(again.remote_read, config.remote_read);
+        assert_eq!(config.remote_read.reader_labels.unwrap().len(), 2);
         assert_eq!(
             Upstream { headers: Vec::new(), ..again.upstream },
             Upstream { headers: Vec::new(), ..config.upstream }

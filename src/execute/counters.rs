@@ -23,6 +23,8 @@ pub struct Counters {
     pub backfilled_points: u64,
     /// Grid points of journeys that could not be back-filled and stay empty.
     pub unfilled_points: u64,
+    /// Grid points that a remote read asked for within the retention, and that were not filled yet.
+    pub unfilled_read_points: u64,
     /// Series held.
     pub series: u64,
     /// Bytes of samples held.
@@ -41,6 +43,7 @@ pub(super) struct Counting {
     pub(super) reused_compositions: AtomicU64,
     pub(super) backfilled_points: AtomicU64,
     pub(super) unfilled_points: AtomicU64,
+    pub(super) unfilled_read_points: AtomicU64,
 }
 
 /// Adds to a counter. Counters order nothing: relaxed suffices.
@@ -61,6 +64,7 @@ impl Counting {
             reused_compositions: read(&self.reused_compositions),
             backfilled_points: read(&self.backfilled_points),
             unfilled_points: read(&self.unfilled_points),
+            unfilled_read_points: read(&self.unfilled_read_points),
             series: u64::try_from(series).unwrap_or(u64::MAX),
             sample_bytes: u64::try_from(sample_bytes).unwrap_or(u64::MAX),
         }

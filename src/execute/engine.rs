@@ -57,6 +57,8 @@ pub struct Engine {
     pub(super) side_work: Arc<Semaphore>,
     pub(super) counting: Counting,
     pub(super) history: History,
+    /// For remote reads beyond what is kept.
+    pub(super) old_reads: Arc<Semaphore>,
     /// How many series the newest round of evidence held.
     pub(super) evidence_series: AtomicUsize,
     /// Rung after each pass and each reload.
@@ -84,6 +86,7 @@ impl Engine {
             side_work: Arc::new(Semaphore::new(threads.div_ceil(2))),
             counting: Counting::default(),
             history: History::default(),
+            old_reads: Arc::new(Semaphore::new(super::remote_read::MAX_OLD_READS)),
             evidence_series: AtomicUsize::new(0),
             changed: Notify::new(),
             reload: Mutex::new(()),

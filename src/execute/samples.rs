@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash as _, Hasher as _};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use rustc_hash::FxHasher;
@@ -191,24 +192,67 @@ impl JourneySamples {
         from: Timestamp,
         to: Timestamp,
     ) -> Vec<Series> {
-        let matching = self.series.iter().filter(|series| {
-            matchers.matches_by(|name| match self.label(&series.labels, name) {
+        let mut all = Vec::new();
+        self.visit(matchers, external, from, to, |labels, samples| {
+            all.push(Series { labels, samples });
+            ControlFlow::Continue(())
+        });
+        all
+    }
+
+    /// Shows each series that matches and has samples in `[from, to]`, one after the other, so that only one of them
+    /// is held in full.
+    pub(super) fn visit(
+        &self,
+        matchers: &MatcherSet,
+        external: &Labels,
+        from: Timestamp,
+        to: Timestamp,
+        mut show: impl FnMut(Labels, Vec<Sample>) -> ControlFlow<()>,
+    ) {
+        for series in &self.series {
+            let matches = matchers.matches_by(|name| match self.label(&series.labels, name) {
                 "" => external.get(name),
                 value => value,
-            })
-        });
-        matching
-            .filter_map(|series| {
-                let samples = series.samples(from, to);
-                (!samples.is_empty()).then(|| {
-                    let mut labels = external.clone();
-                    for &(name, value) in &series.labels {
-                        labels.set(self.text(name), self.text(value));
-                    }
-                    Series { labels, samples }
-                })
-            })
+            });
+            let samples = if matches { series.samples(from, to) } else { Vec::new() };
+            if samples.is_empty() {
+                continue;
+            }
+            if show(self.labels_with(series, external), samples).is_break() {
+                return;
+            }
+        }
+    }
+
+    /// The labels of the series that match and have samples around `[from, to]`, chunk by chunk.
+    pub(super) fn existing(
+        &self,
+        matchers: &MatcherSet,
+        external: &Labels,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Vec<Labels> {
+        let overlaps = |series: &&KeptSeries| {
+            let last = series.head.as_ref().and_then(XorEncoder::last).map(|last| last.time);
+            let last = last.or_else(|| series.full.last().map(|chunk| chunk.max));
+            series.first().zip(last).is_some_and(|(first, last)| first <= to && last >= from)
+        };
+        self.series
+            .iter()
+            .filter(overlaps)
+            .map(|series| self.labels_with(series, external))
+            .filter(|labels| matchers.matches(labels))
             .collect()
+    }
+
+    /// The labels of a series, with the external ones that it lacks.
+    fn labels_with(&self, series: &KeptSeries, external: &Labels) -> Labels {
+        let mut labels = external.clone();
+        for &(name, value) in &series.labels {
+            labels.set(self.text(name), self.text(value));
+        }
+        labels
     }
 
     fn text(&self, symbol: Symbol) -> &str {

@@ -60,7 +60,7 @@ pub(super) async fn select(
 }
 
 /// Every journey with a past or a future.
-fn journeys(engine: &Engine) -> BTreeSet<String> {
+pub(super) fn journeys(engine: &Engine) -> BTreeSet<String> {
     let kept = engine.samples.read().unwrap_or_else(PoisonError::into_inner);
     let model = engine.model();
     let modelled = model.journeys.iter().map(|known| known.journey.name.clone());
@@ -68,7 +68,7 @@ fn journeys(engine: &Engine) -> BTreeSet<String> {
 }
 
 /// The one window that the matchers allow, if they say so literally: others need not be evaluated.
-fn only_window(matchers: &[Matcher]) -> Option<Window> {
+pub(super) fn only_window(matchers: &[Matcher]) -> Option<Window> {
     let equal = matchers.iter().find(|m| m.name == "window" && m.op == MatchOp::Equal)?;
     equal.value.parse().ok().filter(|window: &Window| window.to_string() == equal.value)
 }

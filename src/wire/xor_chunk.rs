@@ -149,28 +149,50 @@ impl XorEncoder {
 
     fn uvarint(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.bits(value & 0x7f | 0x80, 8);
+            self.byte(low_byte(value & 0x7f | 0x80));
             value >>= 7;
         }
-        self.bits(value, 8);
+        self.byte(low_byte(value));
     }
 
     /// Writes the lowest `count` bits, the highest of them first.
     fn bits(&mut self, value: u64, count: u8) {
         let mut left = count;
-        while left > 0 {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = 8;
-            }
-            let take = left.min(self.free);
-            let part = (value >> (left - take)) & ((1 << take) - 1);
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= low_byte(part << (self.free - take));
-            }
-            self.free -= take;
-            left -= take;
+        while left >= 8 {
+            left -= 8;
+            self.byte(low_byte(value >> left));
         }
+        while left > 0 {
+            left -= 1;
+            self.bit(value >> left & 1 == 1);
+        }
+    }
+
+    /// A whole byte leaves a fresh one behind it, empty where the bytes were aligned: Prometheus does, and a chunk
+    /// that ends there ends with a zero.
+    fn byte(&mut self, byte: u8) {
+        let free = self.room();
+        if let Some(last) = self.bytes.last_mut() {
+            *last |= byte >> (8 - free);
+        }
+        self.bytes.push(byte.checked_shl(free).unwrap_or(0));
+    }
+
+    fn bit(&mut self, bit: bool) {
+        let free = self.room();
+        if let (Some(last), true) = (self.bytes.last_mut(), bit) {
+            *last |= 1 << (free - 1);
+        }
+        self.free -= 1;
+    }
+
+    /// How many bits of the last byte are free, at least one.
+    fn room(&mut self) -> u32 {
+        if self.free == 0 {
+            self.bytes.push(0);
+            self.free = 8;
+        }
+        u32::from(self.free)
     }
 }
 
@@ -179,7 +201,7 @@ const fn small(zeros: u32) -> u8 {
     zeros as u8
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the caller shifted the bits into the low byte")]
+#[expect(clippy::cast_possible_truncation, reason = "the low byte is what is written")]
 const fn low_byte(bits: u64) -> u8 {
     bits as u8
 }

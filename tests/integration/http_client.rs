@@ -44,7 +44,8 @@ pub(crate) fn send(
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    if !body.is_empty() || method == "POST" {
+    let announced = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    if !announced && (!body.is_empty() || method == "POST") {
         head.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
     head.push_str("\r\n");

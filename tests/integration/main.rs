@@ -3,20 +3,24 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod adversarial_dependence;
+mod alerting;
 mod brute_force;
 mod cli_check;
 mod coverage;
 mod demo;
+mod emac_binary;
 mod evidence_engine;
 mod evidence_http;
 mod evidence_prometheus;
 mod explain;
 mod gaussian_copula;
 mod generated_code;
+mod grafana;
 mod http_client;
 mod interpolation;
 mod journey_builder;
 mod layering;
+mod live_shop;
 mod monte_carlo;
 mod odd_evidence;
 mod oracles;
@@ -27,6 +31,9 @@ mod promql_generated;
 mod promql_hostile;
 mod promql_scripts;
 mod properties;
+mod remote_read;
+mod remote_read_client;
+mod remote_read_prometheus;
 mod sensitivities;
 mod serve;
 mod serve_prometheus;
@@ -35,6 +42,7 @@ mod served;
 mod shipped_files;
 mod simulated_trees;
 mod spec;
+mod victoria;
 
 #[path = "../support/coverage_study.rs"]
 mod coverage_study;

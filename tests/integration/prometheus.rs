@@ -137,8 +137,12 @@ impl Drop for Exporter {
 pub(crate) struct Setup<'a> {
     /// `host:port` of each scrape target; scraped every second.
     pub(crate) targets: &'a [String],
+    /// Further scrape jobs, in YAML's flow style, each with a comma before it.
+    pub(crate) jobs: &'a str,
     /// Further top-level YAML (`rule_files`, `remote_read`, …).
     pub(crate) config: &'a str,
+    /// External labels, as `a: b, c: d`.
+    pub(crate) external_labels: &'a str,
     /// Past samples in OpenMetrics text (with timestamps in seconds and a final `# EOF`).
     pub(crate) history: Option<&'a str>,
     /// Further flags.
@@ -159,9 +163,11 @@ impl Prometheus {
         let (data, config) = (folder.path().join("data"), folder.path().join("prometheus.yml"));
         let targets: Vec<String> = setup.targets.iter().map(|target| format!("{target:?}")).collect();
         let yaml = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
-             scrape_configs: [{{job_name: test, static_configs: [{{targets: [{}]}}]}}]\n{}\n",
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s, external_labels: {{{}}}}}\n\
+             scrape_configs: [{{job_name: test, static_configs: [{{targets: [{}]}}]}}{}]\n{}\n",
+            setup.external_labels,
             targets.join(", "),
+            setup.jobs,
             setup.config
         );
         std::fs::write(&config, yaml).unwrap();

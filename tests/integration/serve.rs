@@ -33,13 +33,20 @@ impl Fake {
         self.answers.lock().unwrap().insert(path.to_owned(), (status, body.to_string()));
     }
 
+    fn set_text(&self, path: &str, status: u16, body: &str) {
+        self.answers.lock().unwrap().insert(path.to_owned(), (status, body.to_owned()));
+    }
+
     fn set_down(&self, down: bool) {
         *self.down.lock().unwrap() = down;
     }
 
     /// What was passed on since the last call, as `METHOD path?query body`.
     fn seen(&self) -> Vec<String> {
-        std::mem::take(&mut *self.seen.lock().unwrap())
+        let mut seen = std::mem::take(&mut *self.seen.lock().unwrap());
+        // Nobody asks for that: the server looks for the labels of remote readers.
+        seen.retain(|asked| asked != "GET /api/v1/status/config");
+        seen
     }
 
     fn unreachable() -> UpstreamError {
@@ -256,7 +263,7 @@ fn discovery_is_merged_sorted_without_repetition_and_cut_with_a_warning() {
     let expected = |window: &str| json!({"__name__": "emac_journey_gate", "journey": "checkout", "verdict": "pass", "window": window});
     let data = merged["data"].as_array().unwrap();
     assert_eq!(data.len(), 3, "{merged}");
-    assert!(data.contains(&expected("5m")) && data.contains(&expected("1h")) && data[0]["__name__"] == "up");
+    assert_eq!(*data, [expected("1h"), expected("5m"), json!({"__name__": "up"})]);
 }
 
 #[test]
@@ -324,17 +331,49 @@ fn without_the_upstream_ours_is_listed_with_a_warning_that_names_it() {
 }
 
 #[test]
-fn remote_read_and_federation_of_synthetic_series_are_refused_in_words() {
+fn federation_merges_both_and_fails_as_a_whole() {
     let (served, fake) = serve(Options::default());
-    let reply = send(&served.url, "POST", "/api/v1/read", &[], b"anything");
-    assert_eq!(reply.status, 501);
-    assert!(reply.json()["error"].as_str().unwrap().contains("/journeys/metrics"));
-    for selector in ["emac_journey_gate", "{journey=\"checkout\"}", "{__name__=~\"emac.*\"}"] {
-        assert_eq!(get(&served.url, &format!("/federate?match[]={}", escape(selector))).status, 501);
-    }
+    let federate = |selectors: &[&str]| {
+        let matchers: Vec<String> =
+            selectors.iter().map(|text| format!("match[]={}", escape(text))).collect();
+        get(&served.url, &format!("/federate?{}", matchers.join("&")))
+    };
+    // What is ours alone is asked of nobody.
+    let gate = federate(&["emac_journey_gate{verdict=\"review\"}"]);
+    assert_eq!(
+        (gate.status, gate.header("content-type")),
+        (200, Some("text/plain; version=0.0.4; charset=utf-8"))
+    );
+    assert!(
+        gate.text().contains("# TYPE emac_journey_gate gauge\nemac_journey_gate{journey="),
+        "{}",
+        gate.text()
+    );
+    assert!(
+        gate.text()
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .all(|line| line.contains(",instance=\"\"}"))
+    );
     assert_eq!(fake.seen(), [""; 0]);
-    assert_eq!(get(&served.url, "/federate?match[]=up").status, 200);
+    // What is theirs alone is passed on.
+    assert_eq!(federate(&["up"]).status, 200);
     assert_eq!(fake.seen(), ["GET /federate?match[]=up"]);
+    fake.set_text("/federate", 200, "# TYPE up untyped\nup{instance=\"\"} 1 1000\n");
+    for selectors in [&["emac_journey_gate", "up"][..], &["{journey=\"checkout\"}"]] {
+        let both = federate(selectors);
+        assert!(both.text().starts_with("# TYPE up untyped\nup{instance=\"\"} 1 1000\n"), "{}", both.text());
+        assert!(both.text().contains("emac_journey_gate{"), "{}", both.text());
+    }
+    fake.set_text("/federate", 400, "no");
+    assert_eq!(
+        (federate(&["emac_journey_gate", "up"]).status, federate(&["emac_journey_gate{"]).status),
+        (400, 400)
+    );
+    fake.set_down(true);
+    let failed = federate(&["emac_journey_gate", "up"]);
+    assert_eq!(failed.status, 503);
+    assert!(failed.text().contains("http://fake:9090"), "{}", failed.text());
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! The whole way, from histograms in a real Prometheus to the answers that its own clients print.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,6 +8,7 @@ use emac::unit::Timestamp;
 use emac::upstream::http::{HttpSettings, HttpUpstream};
 use serde_json::json;
 
+use crate::emac_binary::Binary;
 use crate::http_client::{get, post};
 use crate::prometheus::{Prometheus, Setup, escape, wait_for};
 use crate::served::{Options, Served, journeys};
@@ -246,49 +246,6 @@ fn a_killed_upstream_is_named_with_the_age_of_the_evidence_and_the_gate_asks_for
     // The past stays answered.
     let past = get(&served.url, &format!("/api/v1/query?query={query}&time={}", END + 5));
     assert_eq!(past.status, 200, "{}", past.text());
-}
-
-/// The binary, ended by its process id.
-struct Binary {
-    child: Child,
-    url: String,
-}
-
-impl Binary {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_emac"))
-            .arg("serve")
-            .args(arguments)
-            .args(["--listen", "127.0.0.1:0"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut said = String::new();
-        let url = loop {
-            let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap() > 0, "it ended: {said}");
-            said.push_str(&line);
-            if let Some(address) = line.split("address=").nth(1) {
-                break format!("http://{}", address.split_whitespace().next().unwrap());
-            }
-        };
-        // Read on, or a full pipe would stop it.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, url }
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Binary {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -51,13 +51,17 @@ fn metrics_of(expression: &Expr, found: &mut Vec<String>) {
 }
 
 fn assert_names_synthetic_series(expression: &str, place: &str) {
+    // What Grafana puts in before it asks.
+    let expression = expression.replace("$__range", "1h");
     let parsed =
-        promql_parser::parser::parse(expression).unwrap_or_else(|e| panic!("{place}: {expression}: {e}"));
+        promql_parser::parser::parse(&expression).unwrap_or_else(|e| panic!("{place}: {expression}: {e}"));
     let mut found = Vec::new();
     metrics_of(&parsed, &mut found);
     assert!(!found.is_empty(), "{place}: {expression} selects nothing");
     for name in found {
-        assert!(catalog::is_synthetic(&name), "{place}: `{name}` is not in the catalog");
+        // The guard of vmalert reads what vmalert says about itself; `alerting` holds its name against the real one.
+        let of_vmalert = name == "vmalert_alerting_rules_error" && place.contains("vmalert-guard");
+        assert!(of_vmalert || catalog::is_synthetic(&name), "{place}: `{name}` is not in the catalog");
     }
 }
 

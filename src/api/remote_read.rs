@@ -1,0 +1,283 @@
+//! `/api/v1/read`: remote read, over synthetic series alone.
+//!
+//! Every other selector is answered empty at once and never forwarded: a Prometheus that reads from here while its own
+//! remote read is asked from here would go round in circles. Its own series it has anyway.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, header};
+use http_body_util::BodyExt as _;
+use tokio::sync::Semaphore;
+
+use super::error::ApiError;
+use super::state::ApiState;
+use crate::execute::{ReadError, SelectError};
+use crate::promql::matcher::MatcherSet;
+use crate::series::{Labels, MatchOp, Matcher, NAME};
+use crate::synthetic::catalog;
+use crate::unit::Timestamp;
+use crate::wire::prometheus_json::ErrorType;
+use crate::wire::remote_read::read_request::ResponseType;
+use crate::wire::remote_read_request::{self, MAX_REQUEST_BYTES, RemoteQuery, RequestError};
+use crate::wire::remote_read_response::{self, ChunkedSeries};
+
+/// How long a reader may take to send its request.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long the regular expressions of a request may take to compile.
+const COMPILE_BUDGET: Duration = Duration::from_secs(1);
+
+/// The most regular expressions of one request. Each is tried on every series.
+const MAX_REGEXES: usize = 256;
+
+/// The most bytes of answers that are being sent at a time; who would need more is told to come again.
+const MAX_IN_FLIGHT_KIB: u32 = 256 << 10;
+
+/// The answers that are being sent, in KiB.
+pub(crate) struct InFlight(Arc<Semaphore>);
+
+impl Default for InFlight {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(usize::try_from(MAX_IN_FLIGHT_KIB).unwrap_or(Semaphore::MAX_PERMITS))))
+    }
+}
+
+/// A query whose matchers are compiled.
+struct Asked {
+    matchers: MatcherSet,
+    from: Timestamp,
+    to: Timestamp,
+    existence_only: bool,
+}
+
+/// `/api/v1/read`
+pub(crate) async fn remote_read(State(state): State<ApiState>, request: Request) -> Response {
+    let begun = Instant::now();
+    let answer = answer(&state, request).await;
+    let result = match &answer {
+        Ok(_) => "ok",
+        Err(error) if error.status.unwrap_or_else(|| error.kind.status()) < 500 => "refused",
+        Err(_) => "failed",
+    };
+    state.telemetry().remote_read(result, begun.elapsed());
+    answer.unwrap_or_else(|error| {
+        let busy = error.status == Some(503);
+        let mut response = error.into_response();
+        if busy {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    })
+}
+
+async fn answer(state: &ApiState, request: Request) -> Result<Response, ApiError> {
+    if *request.method() != Method::POST {
+        let message = format!("remote read is a POST, not a {}", request.method());
+        return Err(ApiError { status: Some(405), ..ApiError::bad_data(message) });
+    }
+    let body = body(request).await?;
+    let read = remote_read_request::decode(&body)?;
+    drop(body);
+    let response = read.response;
+    let queries = compiled(state, read.queries).await?;
+    let mut results = Vec::with_capacity(queries.len());
+    let mut samples_left = state.settings().limits.samples;
+    for query in &queries {
+        let series = if query.existence_only {
+            existing(state, query)
+        } else {
+            state.engine().read(&query.matchers, query.from, query.to, samples_left).await?
+        };
+        let spent: usize =
+            series.iter().flat_map(|one| &one.chunks).map(|chunk| usize::from(chunk.samples)).sum();
+        samples_left = samples_left.saturating_sub(spent);
+        results.push(series);
+    }
+    send(state, response, results)
+}
+
+async fn body(request: Request) -> Result<Bytes, ApiError> {
+    let too_large = |bytes: usize| ApiError::from(RequestError::TooLarge { bytes });
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    if let Some(bytes) = announced.and_then(|text| text.parse::<usize>().ok())
+        && bytes > MAX_REQUEST_BYTES
+    {
+        return Err(too_large(bytes));
+    }
+    let mut body = request.into_body();
+    let read = async move {
+        let mut read = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| ApiError::bad_data(format!("reading the request: {error}")))?;
+            if let Ok(data) = frame.into_data() {
+                if read.len() + data.len() > MAX_REQUEST_BYTES {
+                    return Err(too_large(read.len() + data.len()));
+                }
+                read.extend_from_slice(&data);
+            }
+        }
+        Ok(read.freeze())
+    };
+    let late = || ApiError { status: Some(408), ..ApiError::bad_data("the request did not arrive in time") };
+    tokio::time::timeout(BODY_DEADLINE, read).await.map_err(|_| late())?
+}
+
+/// Compiles the matchers, without those that only the reader's own labels satisfy.
+async fn compiled(state: &ApiState, queries: Vec<RemoteQuery>) -> Result<Vec<Asked>, ApiError> {
+    let regexes = queries.iter().flat_map(|query| &query.matchers);
+    let regexes = regexes.filter(|matcher| matches!(matcher.op, MatchOp::Regex | MatchOp::NotRegex)).count();
+    if regexes > MAX_REGEXES {
+        let message = format!("the request has {regexes} regular expressions, allowed are {MAX_REGEXES}");
+        return Err(ApiError::bad_data(message));
+    }
+    let state = state.clone();
+    let compiling = tokio::task::spawn_blocking(move || {
+        let begun = Instant::now();
+        let mut all = Vec::with_capacity(queries.len());
+        for query in queries {
+            let matchers: Vec<Matcher> =
+                query.matchers.into_iter().filter(|m| !is_readers(&state, m)).collect();
+            // One by one, so that a heap of expensive ones is refused after the first few.
+            for matcher in &matchers {
+                MatcherSet::new(vec![matcher.clone()])?;
+                if begun.elapsed() > COMPILE_BUDGET {
+                    let message =
+                        "the regular expressions of the matchers take too long to compile; simplify them";
+                    return Err(ApiError::bad_data(message));
+                }
+            }
+            let RemoteQuery { from, to, existence_only, .. } = query;
+            all.push(Asked { matchers: MatcherSet::new(matchers)?, from, to, existence_only });
+        }
+        Ok(all)
+    });
+    compiling.await.unwrap_or_else(|_| Err(ApiError::new(ErrorType::Internal, "an internal fault")))
+}
+
+/// Whether a matcher is one that a reader adds to find its own series: on a label that no synthetic series has, and
+/// that is known to be a reader's. Any other condition that no series can satisfy is counted and said once.
+fn is_readers(state: &ApiState, matcher: &Matcher) -> bool {
+    if matcher.op != MatchOp::Equal || matcher.value.is_empty() || matcher.name == NAME {
+        return false;
+    }
+    let external = state.engine().settings().external_labels.get(&matcher.name);
+    if external.is_empty() && !catalog::LABELS.contains(&&*matcher.name) {
+        if state.reader_labels().contains(&matcher.name) {
+            return true;
+        }
+        note_unsatisfiable(state, matcher);
+    } else if !external.is_empty() && external != matcher.value {
+        note_unsatisfiable(state, matcher);
+    }
+    false
+}
+
+/// An empty answer here is silent on the other side: rules see nothing, and alerts end.
+fn note_unsatisfiable(state: &ApiState, matcher: &Matcher) {
+    state.telemetry().remote_read_unsatisfiable();
+    if state.reader_labels().is_first(&matcher.name) {
+        tracing::warn!(
+            %matcher,
+            "a remote reader asks for a label that no synthetic series has, and gets nothing: if it is an external \
+             label of the reader, set remote_read.reader_labels here or filter_external_labels: false there"
+        );
+    }
+}
+
+fn existing(state: &ApiState, query: &Asked) -> Vec<ChunkedSeries> {
+    if query.from > query.to || query.from > state.now() {
+        return Vec::new();
+    }
+    let known = state.known_series();
+    let mut all: Vec<Labels> =
+        known.iter().filter(|labels| query.matchers.matches(labels)).cloned().collect();
+    all.extend(state.engine().kept_series(&query.matchers, query.from, query.to));
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter().map(|labels| ChunkedSeries { labels, chunks: Vec::new() }).collect()
+}
+
+fn send(
+    state: &ApiState,
+    response: ResponseType,
+    results: Vec<Vec<ChunkedSeries>>,
+) -> Result<Response, ApiError> {
+    let (body, held) = match response {
+        ResponseType::Samples => {
+            let body = remote_read_response::samples(&results)
+                .map_err(|error| ApiError::new(ErrorType::Internal, error.to_string()))?;
+            let held = body.len();
+            (Some(body), held)
+        }
+        ResponseType::StreamedXorChunks => {
+            let chunks = results.iter().flatten().flat_map(|series| &series.chunks);
+            (None, chunks.map(|chunk| chunk.bytes.len()).sum())
+        }
+    };
+    let permits = u32::try_from(held >> 10).unwrap_or(u32::MAX).saturating_add(1);
+    let permit = Arc::clone(&state.in_flight().0).try_acquire_many_owned(permits);
+    let permit = permit.map_err(|_| ApiError {
+        status: Some(503),
+        ..ApiError::new(ErrorType::Unavailable, "too many answers are being sent at the moment")
+    })?;
+    // Not marked as our own: it must not be compressed once more, and no browser reads it.
+    let mut answer = match body {
+        Some(body) => {
+            let body = futures::stream::once(async move {
+                let _held_until_sent = permit;
+                Ok::<_, std::convert::Infallible>(Bytes::from(body))
+            });
+            let mut answer = Response::new(Body::from_stream(body));
+            answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+            answer
+        }
+        None => {
+            let series = results
+                .into_iter()
+                .enumerate()
+                .flat_map(|(query, all)| all.into_iter().map(move |series| (query, series)));
+            // Each frame is made when the one before is on its way.
+            let frames = series.map(move |(query, series)| {
+                let _held_until_sent = &permit;
+                Ok::<_, std::convert::Infallible>(Bytes::from(remote_read_response::frame(query, series)))
+            });
+            Response::new(Body::from_stream(futures::stream::iter(frames)))
+        }
+    };
+    let content_type = match response {
+        ResponseType::Samples => "application/x-protobuf",
+        ResponseType::StreamedXorChunks => {
+            "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
+        }
+    };
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Ok(answer)
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        let status = matches!(error, RequestError::TooLarge { .. }).then_some(413);
+        Self { status, ..Self::bad_data(error.to_string()) }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match &error {
+            // The reader logs status and message: a gateway's status says that asking again may help.
+            ReadError::Past(SelectError::Upstream { .. }) => {
+                Self { status: Some(503), ..Self::new(ErrorType::Unavailable, error.to_string()) }
+            }
+            ReadError::Past(fault) => Self::from(fault),
+            ReadError::Busy { .. } => {
+                Self { status: Some(503), ..Self::new(ErrorType::Unavailable, error.to_string()) }
+            }
+            ReadError::TooManySamples { .. } | ReadError::TooManyBytes => Self::execution(error.to_string()),
+        }
+    }
+}
