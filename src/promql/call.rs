@@ -56,7 +56,7 @@ impl Evaluation<'_> {
                 Ok(absent(&present, argument(0)?, grid))
             }
             Function::AbsentOverTime => {
-                let present = self.over_range(RangeFunction::Present, arguments, grid)?;
+                let present = self.each_range(RangeFunction::Present, arguments, grid)?;
                 Ok(absent(&present, argument(0)?, grid))
             }
             Function::HistogramQuantile => histogram_function::quantile(self, arguments, grid),
@@ -132,6 +132,17 @@ impl Evaluation<'_> {
         arguments: &[Node],
         grid: Grid,
     ) -> Result<Vec<StepSeries>, EvaluationError> {
+        let vector = self.each_range(function, arguments, grid)?;
+        if function.keeps_name() { Ok(vector) } else { self.without_range_names(vector) }
+    }
+
+    /// A range function of each series, with its name.
+    fn each_range(
+        &self,
+        function: RangeFunction,
+        arguments: &[Node],
+        grid: Grid,
+    ) -> Result<Vec<StepSeries>, EvaluationError> {
         let is_range = |node: &&Node| matches!(node.unmarked().kind, Kind::Range(..) | Kind::Subquery(_));
         let range = arguments.iter().find(is_range).ok_or(EvaluationError::MissingArgument)?;
         let others = arguments.iter().filter(|node| !is_range(node));
@@ -183,7 +194,7 @@ impl Evaluation<'_> {
             }
             vector.push(StepSeries { labels: series.labels, values, drops_name: range_series.drops_name });
         }
-        if function.keeps_name() { Ok(vector) } else { self.without_range_names(vector) }
+        Ok(vector)
     }
 
     /// Range functions are computed series by series, and two that then have the same labels are an error, even if

@@ -92,6 +92,9 @@ fn absent_keeps_what_its_selector_matches_by_equality() {
     ] {
         assert_eq!(instant(text, 0, &source), expected, "{text}");
     }
+    // Two names with the same labels are present, not in each other's way.
+    let twins = memory(&[("x", &[], &[1.0]), ("y", &[], &[1.0])]);
+    assert!(instant(r#"absent_over_time({__name__=~"x|y"}[5m])"#, 0, &twins).is_empty());
     assert_eq!(
         range(r#"absent(x{job="a"})"#, 240, 420, 60, &source)[0].1,
         [(300, 1.0), (360, 1.0), (420, 1.0)]

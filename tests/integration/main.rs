@@ -29,6 +29,7 @@ mod passthrough;
 mod prometheus;
 mod promql_generated;
 mod promql_hostile;
+mod promql_mixed;
 mod promql_scripts;
 mod properties;
 mod remote_read;

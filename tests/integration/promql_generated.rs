@@ -1,5 +1,6 @@
 //! Generated expressions, compared with the engine of Prometheus 3.9.1 through the program in `tests/oracle`
-//! (`go build` there, and name the result in `EMAC_PROMQL_ORACLE`).
+//! (`go build` there, and name the result in `EMAC_PROMQL_ORACLE`): all series here, all at an upstream in memory, and
+//! mixed, where Prometheus holds all of them.
 //!
 //! `EMAC_PROMQL_SEED` and `EMAC_PROMQL_COUNT` choose other expressions, and more of them.
 
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
-use emac::promql::evaluate::{evaluate, into_series};
+use emac::promql::evaluate::into_series;
 use emac::promql::guard::MAX_QUERY_BYTES;
 use emac::promql::limits::Options;
 use emac::promql::query::Query;
@@ -18,6 +19,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::promql_scripts::generate::Generator;
+use crate::promql_scripts::planned::{Mode, evaluate_in};
 use crate::promql_scripts::script::{self, Command as Scripted};
 use crate::promql_scripts::storage::Storage;
 
@@ -104,7 +106,7 @@ fn points_of(series: impl IntoIterator<Item = Series>) -> Points {
     series.into_iter().map(of_series).collect()
 }
 
-fn ours(text: &str, times: Times, options: &Options, source: &Storage) -> Outcome {
+fn ours(mode: Mode, text: &str, times: Times, options: &Options, source: &Storage) -> Outcome {
     let query = match Query::parse(text, MAX_QUERY_BYTES) {
         Ok(query) => query,
         Err(fault) => return Outcome::Fails(fault.to_string()),
@@ -112,7 +114,7 @@ fn ours(text: &str, times: Times, options: &Options, source: &Storage) -> Outcom
     let step = Window::from_millis(u64::try_from(times.step.max(1)).unwrap()).unwrap();
     let grid =
         StepGrid::new(Timestamp::from_millis(times.start), Timestamp::from_millis(times.end), step).unwrap();
-    match evaluate(&query, &grid, times.step > 0, options, source) {
+    match evaluate_in(mode, &query, &grid, times.step > 0, options, source) {
         Err(fault) => Outcome::Fails(fault.to_string()),
         Ok(evaluated) => {
             let points = match evaluated.value {
@@ -124,8 +126,7 @@ fn ours(text: &str, times: Times, options: &Options, source: &Storage) -> Outcom
                 Value::Range(series) => points_of(series),
                 Value::Text(_) => Points::new(),
             };
-            let mut notes = evaluated.annotations.warnings();
-            notes.extend(evaluated.annotations.infos());
+            let notes = [evaluated.warnings, evaluated.infos].concat();
             Outcome::Is { points, notes }
         }
     }
@@ -225,7 +226,13 @@ fn generated_expressions_mean_what_they_mean_to_prometheus_3() {
             // 3.9.1 forgets that a subquery was to drop names; later versions do not, nor do we.
             continue;
         }
-        let found = ours(&expression, times, &options, &source);
+        // All here, all there, or mixed: whoever holds which series, the answer is the same.
+        let mode = match number % 4 {
+            0 => Mode::Local,
+            1 => Mode::Pushed,
+            _ => Mode::Split(number),
+        };
+        let found = ours(mode, &expression, times, &options, &source);
         let fault = match (&found, oracle.ask(&expression, times, late)) {
             (Outcome::Fails(_), Outcome::Fails(_)) => {
                 failed_alike += 1;
@@ -252,8 +259,10 @@ fn generated_expressions_mean_what_they_mean_to_prometheus_3() {
             }
         };
         if let Some(fault) = fault {
-            differences
-                .push(format!("{expression}\n  {times:?} late {late}: {}", &fault[..fault.len().min(600)]));
+            differences.push(format!(
+                "{expression}\n  {times:?} late {late} {mode:?}: {}",
+                &fault[..fault.len().min(600)]
+            ));
         }
     }
     drop(oracle);

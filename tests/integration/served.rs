@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use emac::api::{self, ApiSettings, ApiState, Reload};
-use emac::execute::{Engine, EvaluationSettings};
+use emac::execute::{Dialect, Engine, EvaluationSettings};
 use emac::journey::Journey;
+use emac::series::{Matcher, Series};
 use emac::spec::{self, SourceFile};
 use emac::telemetry::Telemetry;
 use emac::unit::Timestamp;
@@ -17,6 +18,7 @@ pub(crate) struct Served {
     pub(crate) url: String,
     pub(crate) engine: Arc<Engine>,
     pub(crate) clock: Arc<AtomicI64>,
+    state: ApiState,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -25,6 +27,7 @@ pub(crate) struct Served {
 pub(crate) struct Options {
     pub(crate) reload: Option<Reload>,
     pub(crate) adjust: Option<fn(&mut EvaluationSettings)>,
+    pub(crate) pushdown: Option<bool>,
 }
 
 impl Served {
@@ -46,20 +49,42 @@ impl Served {
         if let Some(adjust) = options.adjust {
             adjust(&mut settings);
         }
-        let (url, engine) = runtime.block_on(async {
+        let (url, engine, state) = runtime.block_on(async {
             let engine = Engine::new(upstream(), journeys, settings);
             let state = ApiState::new(
                 Arc::clone(&engine),
-                ApiSettings::with_defaults().unwrap(),
+                ApiSettings {
+                    pushdown: options.pushdown.unwrap_or(true),
+                    ..ApiSettings::with_defaults().unwrap()
+                },
                 Telemetry::new().unwrap(),
                 options.reload,
             );
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
-            tokio::spawn(api::serve(listener, api::router(state.clone()), state, std::future::pending()));
-            (url, engine)
+            let router = api::router(state.clone());
+            tokio::spawn(api::serve(listener, router, state.clone(), std::future::pending()));
+            (url, engine, state)
         });
-        Self { url, engine, clock, runtime: Some(runtime) }
+        Self { url, engine, clock, state, runtime: Some(runtime) }
+    }
+
+    /// Sets the clock, and evaluates.
+    pub(crate) fn evaluate_at(&self, now: Timestamp) {
+        self.clock.store(now.millis(), Ordering::SeqCst);
+        self.evaluate();
+    }
+
+    /// Finds out how the upstream evaluates.
+    pub(crate) fn learn_dialect(&self) -> Dialect {
+        self.runtime.as_ref().unwrap().block_on(self.state.learn_dialect()).unwrap()
+    }
+
+    /// The samples of synthetic series.
+    pub(crate) fn select(&self, matchers: &[Matcher], from: Timestamp, to: Timestamp) -> Vec<Series> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let selecting = self.engine.select(matchers, from, to, deadline);
+        self.runtime.as_ref().unwrap().block_on(selecting).unwrap().series
     }
 
     /// Evaluates at the clock's time.

@@ -6,6 +6,33 @@ use rand::{RngExt as _, SeedableRng as _};
 /// Writes expressions.
 pub(crate) struct Generator {
     random: StdRng,
+    vocabulary: Vocabulary,
+}
+
+/// What expressions are made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Vocabulary {
+    pub(crate) selectors: Vec<String>,
+    /// Modifiers of selectors and subqueries, as often as they are to appear.
+    pub(crate) shifts: Vec<String>,
+    /// A range vector of a counter: what ranks is compared by values that are never equal.
+    pub(crate) counter: String,
+    /// Leaves out what 2.x does not know, or is known to answer otherwise: functions of 3.x; deviations and
+    /// `quantile_over_time`, `predict_linear` where a value may be no number or `@` stands; `rate` and the like, whose
+    /// extrapolation to zero changed; `absent` of inequalities; `atan2`.
+    pub(crate) for_version_2: bool,
+}
+
+impl Default for Vocabulary {
+    fn default() -> Self {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Self {
+            selectors: owned(&SELECTORS),
+            shifts: owned(&OFFSETS),
+            counter: "c_total".to_owned(),
+            for_version_2: false,
+        }
+    }
 }
 
 const SELECTORS: [&str; 9] = [
@@ -24,7 +51,22 @@ const OFFSETS: [&str; 7] = ["", "", "", " offset 37s", " offset -2m", " @ 1000",
 
 impl Generator {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { random: StdRng::seed_from_u64(seed) }
+        Self::with_vocabulary(seed, Vocabulary::default())
+    }
+
+    pub(crate) fn with_vocabulary(seed: u64, vocabulary: Vocabulary) -> Self {
+        Self { random: StdRng::seed_from_u64(seed), vocabulary }
+    }
+
+    /// A selector without modifiers.
+    fn series(&mut self) -> String {
+        let at = self.random.random_range(0..self.vocabulary.selectors.len());
+        self.vocabulary.selectors[at].clone()
+    }
+
+    fn shift(&mut self) -> String {
+        let at = self.random.random_range(0..self.vocabulary.shifts.len());
+        self.vocabulary.shifts[at].clone()
     }
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
@@ -66,7 +108,7 @@ impl Generator {
     }
 
     fn selector(&mut self) -> String {
-        format!("{}{}", self.pick(&SELECTORS), self.pick(&OFFSETS))
+        format!("{}{}", self.series(), self.shift())
     }
 
     fn range(&mut self, depth: u32) -> String {
@@ -74,10 +116,10 @@ impl Generator {
             let inner = self.vector(depth - 1);
             let step = self.pick(&[":", ":30s", ":45s", ":1m", ":7s"]);
             let range = self.pick(&["2m", "5m", "90s", "10m"]);
-            return format!("({inner})[{range}{step}]{}", self.pick(&OFFSETS));
+            return format!("({inner})[{range}{step}]{}", self.shift());
         }
         let range = self.pick(&["30s", "1m", "5m", "20m", "95s"]);
-        format!("{}[{range}]{}", self.pick(&SELECTORS), self.pick(&OFFSETS))
+        format!("{}[{range}]{}", self.series(), self.shift())
     }
 
     fn labels(&mut self) -> &'static str {
@@ -111,6 +153,32 @@ impl Generator {
 
     fn over_range(&mut self, depth: u32) -> String {
         let range = self.range(depth);
+        if self.vocabulary.for_version_2 {
+            let name = self.pick(&[
+                "resets",
+                "changes",
+                "idelta",
+                "irate",
+                "avg_over_time",
+                "sum_over_time",
+                "count_over_time",
+                "min_over_time",
+                "max_over_time",
+                "last_over_time",
+                "present_over_time",
+                "absent_over_time",
+            ]);
+            let at = range.contains('@');
+            return match self.random.random_range(0..8) {
+                0 if !at => format!("quantile_over_time({}, {range})", self.small()),
+                1 if !at => format!("predict_linear({range}, {})", self.pick(&["60", "-300", "3600"])),
+                2 => format!("{}({range})", self.pick(&["delta", "deriv"])),
+                3 if range.starts_with("c_total") => {
+                    format!("{}({range})", self.pick(&["rate", "increase"]))
+                }
+                _ => format!("{name}({range})"),
+            };
+        }
         match self.random.random_range(0..10) {
             0 => format!("quantile_over_time({}, {range})", self.small()),
             1 => format!("predict_linear({range}, {})", self.pick(&["60", "-300", "3600"])),
@@ -161,11 +229,12 @@ impl Generator {
         match self.random.random_range(0..8) {
             // Which of equals are kept depends on the order of the storage, so values differ.
             0 => {
-                let distinct = self.pick(&[
-                    "rate(c_total[5m])",
-                    "increase(c_total[4m] offset 37s)",
-                    "delta(c_total[10m])",
-                ]);
+                let counter = self.vocabulary.counter.clone();
+                let distinct = match self.random.random_range(0..3) {
+                    0 => format!("rate({counter}[5m])"),
+                    1 => format!("increase({counter}[4m] offset 37s)"),
+                    _ => format!("delta({counter}[10m])"),
+                };
                 format!(
                     "{}{grouping} ({}, {distinct})",
                     self.pick(&["topk", "bottomk"]),
@@ -174,6 +243,9 @@ impl Generator {
             }
             1 => format!("quantile{grouping} ({}, {inner})", self.small()),
             2 => format!("count_values{grouping} (\"v\", ceil(clamp({inner}, -99, 99)))"),
+            3 | 4 if self.vocabulary.for_version_2 => {
+                format!("{}{grouping} ({inner})", self.pick(&["sum", "max", "count"]))
+            }
             3 => {
                 format!("limit_ratio{grouping} ({}, {inner})", self.pick(&["0.5", "-0.3", "1"]))
             }
@@ -249,7 +321,7 @@ impl Generator {
             1 => "sum by (le, job) (rate(h_bucket[5m]))".to_owned(),
             _ => self.vector(depth),
         };
-        if self.one_in(3) {
+        if self.one_in(3) && !self.vocabulary.for_version_2 {
             return format!("histogram_fraction(0.1, {}, {buckets})", self.pick(&["0.3", "2", "Inf"]));
         }
         format!("histogram_quantile({}, {buckets})", self.small())
