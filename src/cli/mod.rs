@@ -8,6 +8,9 @@ pub mod completions;
 pub mod demo;
 pub mod explain;
 pub mod fmt;
+pub mod query;
+mod query_plot;
+mod query_table;
 pub mod report;
 pub mod schema;
 pub mod serve;
@@ -42,6 +45,8 @@ pub enum Verb {
     Completions(completions::CompletionsArgs),
     /// Explain how a journey's numbers follow from its evidence
     Explain(explain::ExplainArgs),
+    /// Ask a running emac, and show the answer as a table, a plot or JSON
+    Query(query::QueryArgs),
     /// Serve synthetic series in front of a Prometheus
     Serve(serve::ServeArgs),
 }
@@ -64,6 +69,7 @@ impl Verb {
             Self::Schema(args) => schema::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Explain(args) => explain::run(&args),
+            Self::Query(args) => query::run(&args),
             Self::Serve(args) => serve::run(&args),
         }
     }

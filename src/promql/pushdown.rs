@@ -242,61 +242,96 @@ impl Planner<'_> {
     /// The tree with what the upstream evaluates replaced by references to its answers.
     fn rewritten(&mut self, node: &Node, grid: Grid) -> Result<Node, EvaluationError> {
         match self.whose(node)? {
-            Whose::Nobodys | Whose::Ours => return Ok(node.clone()),
+            Whose::Nobodys | Whose::Ours => Ok(node.clone()),
             Whose::Theirs if must_push(node) || self.may_push(node) => {
-                let id = self.push(node, grid)?;
-                let kind = Kind::Evaluated(Subtree { id, node: Box::new(node.clone()) });
-                return Ok(Node { at: node.at, kind });
+                self.replaced(node, grid, Kind::Evaluated)
             }
             // A selector of both sides, or the times of its samples.
-            Whose::Mixed if is_instant(node) => {
-                let id = self.push(node, grid)?;
-                let kind = Kind::Union(Subtree { id, node: Box::new(node.clone()) });
-                return Ok(Node { at: node.at, kind });
+            Whose::Mixed if is_instant(node) => self.replaced(node, grid, Kind::Union),
+            Whose::Theirs | Whose::Mixed => {
+                self.descended(&node.kind, grid).map(|kind| Node { at: node.at, kind })
             }
-            Whose::Theirs | Whose::Mixed => {}
         }
-        let kind = match &node.kind {
-            Kind::Subquery(subquery) => {
-                let inside = checked_grid(subquery, grid, self.times, self.options)?;
-                let Some(inside) = inside else { return Ok(node.clone()) };
-                let inner = self.rewritten(&subquery.inner, inside)?;
-                Kind::Subquery(Box::new(Subquery { inner, ..Subquery::clone(subquery) }))
-            }
-            Kind::Negation(inner) => Kind::Negation(Box::new(self.rewritten(inner, grid)?)),
-            Kind::Invariant(inner) => Kind::Invariant(Box::new(self.rewritten(inner, grid.first())?)),
-            Kind::Binary(binary) => {
-                let (left, right) =
-                    (self.rewritten(&binary.left, grid)?, self.rewritten(&binary.right, grid)?);
-                Kind::Binary(Box::new(Binary { left, right, ..Binary::clone(binary) }))
-            }
-            Kind::Aggregate(aggregate) => {
-                let parameter = aggregate.parameter.as_ref();
-                let parameter = parameter.map(|parameter| self.rewritten(parameter, grid)).transpose()?;
-                let inner = self.rewritten(&aggregate.inner, grid)?;
-                Kind::Aggregate(Box::new(Aggregate { parameter, inner, ..Aggregate::clone(aggregate) }))
-            }
+    }
+
+    /// A reference to the upstream's answer instead of the node.
+    fn replaced(
+        &mut self,
+        node: &Node,
+        grid: Grid,
+        kind: fn(Subtree) -> Kind,
+    ) -> Result<Node, EvaluationError> {
+        let id = self.push(node, grid)?;
+        Ok(Node { at: node.at, kind: kind(Subtree { id, node: Box::new(node.clone()) }) })
+    }
+
+    // Each kind has a function of its own: this recursion goes as deep as the text may nest, and a frame that held the
+    // locals of all kinds would not fit into a thread's stack that often.
+    fn descended(&mut self, kind: &Kind, grid: Grid) -> Result<Kind, EvaluationError> {
+        match kind {
+            Kind::Subquery(subquery) => self.subquery(subquery, grid),
+            Kind::Negation(inner) => self.boxed(inner, grid).map(Kind::Negation),
+            Kind::Invariant(inner) => self.boxed(inner, grid.first()).map(Kind::Invariant),
+            Kind::Binary(binary) => self.binary(binary, grid),
+            Kind::Aggregate(aggregate) => self.aggregate(aggregate, grid),
             Kind::Call(function, name, arguments) => {
                 // The second argument of `info` is no vector, but says which labels are wanted.
                 let evaluated = if *function == Function::Info { 1 } else { arguments.len() };
-                let mut rewritten = arguments.clone();
-                for argument in rewritten.iter_mut().take(evaluated) {
-                    *argument = self.rewritten(argument, grid)?;
-                }
-                Kind::Call(*function, name, rewritten)
+                Ok(Kind::Call(*function, name, self.arguments(arguments, evaluated, grid)?))
             }
             Kind::Unsupported(construct, arguments) => {
-                let arguments = arguments.iter().map(|argument| self.rewritten(argument, grid));
-                Kind::Unsupported(construct.clone(), arguments.collect::<Result<_, _>>()?)
+                Ok(Kind::Unsupported(construct.clone(), self.arguments(arguments, arguments.len(), grid)?))
             }
             Kind::Number(_)
             | Kind::Text(_)
             | Kind::Selector(_)
             | Kind::Range(..)
             | Kind::Evaluated(_)
-            | Kind::Union(_) => node.kind.clone(),
+            | Kind::Union(_) => Ok(kind.clone()),
+        }
+    }
+
+    fn boxed(&mut self, inner: &Node, grid: Grid) -> Result<Box<Node>, EvaluationError> {
+        self.rewritten(inner, grid).map(Box::new)
+    }
+
+    fn subquery(&mut self, subquery: &Subquery, grid: Grid) -> Result<Kind, EvaluationError> {
+        let inside = checked_grid(subquery, grid, self.times, self.options)?;
+        let inner = match inside {
+            Some(inside) => self.rewritten(&subquery.inner, inside)?,
+            // It has no step, and nothing is evaluated.
+            None => subquery.inner.clone(),
         };
-        Ok(Node { at: node.at, kind })
+        Ok(Kind::Subquery(Box::new(Subquery { inner, ..Subquery::clone(subquery) })))
+    }
+
+    fn binary(&mut self, binary: &Binary, grid: Grid) -> Result<Kind, EvaluationError> {
+        let left = self.rewritten(&binary.left, grid)?;
+        let right = self.rewritten(&binary.right, grid)?;
+        Ok(Kind::Binary(Box::new(Binary { left, right, matching: binary.matching.clone(), ..*binary })))
+    }
+
+    fn aggregate(&mut self, aggregate: &Aggregate, grid: Grid) -> Result<Kind, EvaluationError> {
+        let parameter = match &aggregate.parameter {
+            Some(parameter) => Some(self.rewritten(parameter, grid)?),
+            None => None,
+        };
+        let inner = self.rewritten(&aggregate.inner, grid)?;
+        let grouping = aggregate.grouping.clone();
+        Ok(Kind::Aggregate(Box::new(Aggregate { parameter, inner, grouping, ..*aggregate })))
+    }
+
+    fn arguments(
+        &mut self,
+        all: &[Node],
+        evaluated: usize,
+        grid: Grid,
+    ) -> Result<Vec<Node>, EvaluationError> {
+        let mut rewritten = all.to_vec();
+        for argument in rewritten.iter_mut().take(evaluated) {
+            *argument = self.rewritten(argument, grid)?;
+        }
+        Ok(rewritten)
     }
 
     /// Whether the upstream may evaluate a subtree that selects its series alone.

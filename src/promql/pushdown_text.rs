@@ -38,7 +38,7 @@ impl fmt::Display for QueryPlan {
                 When::Steps(grid) => steps(&grid),
                 When::Samples(at) => format!("raw samples at {}", time(at)),
             };
-            writeln!(f, "  ${id}      {}\n          a {}, {when}", request.text(), request.value_type)?;
+            writeln!(f, "  ${id}      {}\n          {}, {when}", request.text(), request.value_type)?;
         }
         writeln!(f, "here      {}", self.query.root())?;
         for read in &self.reads {

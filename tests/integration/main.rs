@@ -31,6 +31,7 @@ mod promql_generated;
 mod promql_hostile;
 mod promql_mixed;
 mod promql_scripts;
+mod promql_traps;
 mod properties;
 mod remote_read;
 mod remote_read_client;

@@ -13,7 +13,7 @@ pub mod overview;
 pub mod plot;
 pub mod routes;
 pub mod tables;
-mod utc;
+pub(crate) mod utc;
 pub mod view;
 
 pub use routes::{JourneyState, routes};

@@ -4,7 +4,7 @@ use crate::unit::Timestamp;
 
 /// `2026-03-01 09:30:15 UTC`.
 #[must_use]
-pub(super) fn date_and_time(at: Timestamp) -> String {
+pub(crate) fn date_and_time(at: Timestamp) -> String {
     let seconds = at.millis().div_euclid(1000);
     let (day, within) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, date) = civil(day);

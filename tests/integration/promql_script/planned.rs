@@ -80,8 +80,20 @@ pub(crate) fn evaluate_in(
     options: &Options,
     source: &dyn SeriesSource,
 ) -> Result<Noted, EvaluationError> {
+    evaluate_with(&mode, query, grid, range_query, options, source)
+}
+
+/// The same with any origin.
+pub(crate) fn evaluate_with(
+    origin: &dyn Origin,
+    query: &Query,
+    grid: &StepGrid,
+    range_query: bool,
+    options: &Options,
+    source: &dyn SeriesSource,
+) -> Result<Noted, EvaluationError> {
     check_supported(query, range_query)?;
-    let plan = QueryPlan::new(query, grid, range_query, options, &mode)?;
+    let plan = QueryPlan::new(query, grid, range_query, options, origin)?;
     let (mut warnings, mut infos, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     for request in plan.requests() {
         let QueryAnswer { data, annotations } = asked(request, options, source)?;
