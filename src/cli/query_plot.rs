@@ -105,10 +105,10 @@ fn place(since: i64, grid: &StepGrid, width: usize) -> usize {
 fn legend(out: &mut String, shown: &[Series], all: usize) {
     for (series, letter) in shown.iter().zip('a'..) {
         let values = series.samples.iter().map(|sample| sample.value);
-        let finite = values.clone().filter(|value| !value.is_nan());
+        let finite = values.filter(|value| !value.is_nan());
         let (least, greatest) =
             (finite.clone().fold(f64::INFINITY, f64::min), finite.fold(f64::NEG_INFINITY, f64::max));
-        let last = values.last().unwrap_or(f64::NAN);
+        let last = series.samples.last().map_or(f64::NAN, |sample| sample.value);
         let _ = writeln!(
             out,
             "{letter}  {}  last {}, least {}, greatest {}",

@@ -7,6 +7,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 
+use crate::promql::expression::ValueType;
 use crate::promql::pushdown::{Request as Planned, When};
 use crate::series::{Labels, Sample, Series, StepGrid};
 use crate::unit::Timestamp;
@@ -61,13 +62,13 @@ pub(super) async fn ask(
         upstream: upstream.name().to_owned(),
         fault: format!("the answer to {} is a {found}", request.text()),
     };
-    let series = match (data, request.when) {
-        (QueryData::Vector(series), When::Instant(_)) => series,
-        (QueryData::Scalar(sample), When::Instant(_)) => {
+    let series = match (data, request.when, request.value_type) {
+        (QueryData::Vector(series), When::Instant(_), ValueType::Vector) => series,
+        (QueryData::Scalar(sample), When::Instant(_), ValueType::Scalar) => {
             vec![Series { labels: Labels::new(), samples: vec![sample] }]
         }
-        (QueryData::Matrix(series), When::Samples(_) | When::Steps(_)) => series,
-        (other, _) => return Err(malformed(other.result_type())),
+        (QueryData::Matrix(series), When::Samples(_) | When::Steps(_), _) => series,
+        (other, ..) => return Err(malformed(other.result_type())),
     };
     Ok((series, annotations))
 }

@@ -27,6 +27,7 @@ mod oracles;
 mod page;
 mod passthrough;
 mod prometheus;
+mod promql_api;
 mod promql_generated;
 mod promql_hostile;
 mod promql_mixed;
