@@ -6,6 +6,7 @@ mod adversarial_dependence;
 mod alerting;
 mod brute_force;
 mod cli_check;
+mod common_cause;
 mod coverage;
 mod demo;
 mod emac_binary;

@@ -161,7 +161,9 @@ fn joined(all: &[Ways], join: impl Fn(Vec<Play>) -> Play) -> Ways {
         tuples = tuples
             .iter()
             .flat_map(|(weight, plays)| {
-                ways.iter().map(move |(p, play)| (weight * p, [plays.as_slice(), &[play.clone()]].concat()))
+                ways.iter().map(move |(p, play)| {
+                    (weight * p, [plays.as_slice(), std::slice::from_ref(play)].concat())
+                })
             })
             .collect();
     }
