@@ -28,6 +28,10 @@ pub mod derive;
 
 pub mod promql;
 
+pub mod document;
+
+pub mod openslo;
+
 pub mod spec;
 
 pub mod synthetic;

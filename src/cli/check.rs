@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::report::{self, Format};
 use super::{Outcome, check_upstream, spec_files};
-use crate::spec::{self, Code, Diagnostic};
+use crate::spec::{Code, Diagnostic};
 
 /// Arguments of `emac check`.
 #[derive(Debug, Args)]
@@ -14,6 +14,9 @@ pub struct CheckArgs {
     /// Files, or directories to be searched for .yaml, .yml and .json files
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// A file or directory of OpenSLO documents that atomicSLORef names; may be repeated
+    #[arg(long = "openslo", value_name = "PATH")]
+    pub openslo: Vec<PathBuf>,
     /// How findings are printed
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
@@ -27,10 +30,8 @@ pub struct CheckArgs {
 /// # Errors
 /// Where a path cannot be read, the upstream does not answer, or stdout cannot be written.
 pub fn run(args: &CheckArgs) -> anyhow::Result<Outcome> {
-    let read = spec_files::read(&args.paths)?;
-    let mut loaded = spec::load(&read.files);
-    let mut diagnostics = read.diagnostics;
-    diagnostics.append(&mut loaded.diagnostics);
+    let mut loaded = spec_files::load(&args.paths, &args.openslo)?;
+    let mut diagnostics = std::mem::take(&mut loaded.diagnostics);
     if loaded.documents == 0 && diagnostics.iter().all(|diagnostic| diagnostic.code.starts_with('N')) {
         let paths: Vec<_> = args.paths.iter().map(|path| path.display().to_string()).collect();
         let message = "no document of the language was found";

@@ -79,6 +79,10 @@ impl Asking<'_> {
                 let facts = self.histogram(metric, matchers, success).await?;
                 Ok(histogram_findings(journey, component, place, &facts))
             }
+            Some(Telemetry::Ratio { query }) => {
+                let facts = self.query(query).await?;
+                Ok(query_findings(journey, "raw", None, place, &facts))
+            }
             Some(Telemetry::Queries { good, total, latency, failure_latency, unit }) => {
                 let fields = [
                     ("good", good, None),

@@ -36,6 +36,9 @@ pub struct ExplainArgs {
     /// A file or directory of journey specs; may be repeated
     #[arg(long = "spec", value_name = "PATH", required = true)]
     pub specs: Vec<PathBuf>,
+    /// A file or directory of OpenSLO documents that atomicSLORef names; may be repeated
+    #[arg(long = "openslo", value_name = "PATH")]
+    pub openslo: Vec<PathBuf>,
     /// The journey's name
     pub journey: String,
     /// A file of evidence
@@ -77,9 +80,8 @@ fn timestamp(text: &str) -> Result<Timestamp, String> {
 /// # Errors
 /// Where a file cannot be read, the journey does not exist, or the upstream cannot be asked.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
-    let read = spec_files::read(&args.specs)?;
-    let loaded = spec::load(&read.files);
-    if report(read.diagnostics.iter().chain(&loaded.diagnostics))? {
+    let loaded = spec_files::load(&args.specs, &args.openslo)?;
+    if report(&loaded.diagnostics)? {
         return Ok(Outcome::Faults);
     }
     let Some(journey) = loaded.journeys.iter().find(|journey| journey.name == args.journey) else {

@@ -18,7 +18,7 @@ use crate::api::{self, ApiSettings, ApiState, QueryLimits, Reload};
 use crate::config::{Config, Credentials, LogFormat};
 use crate::execute::{Engine, EvaluationSettings};
 use crate::journey::Journey;
-use crate::spec::{self, Severity};
+use crate::spec::Severity;
 use crate::telemetry::Telemetry;
 use crate::unit::Timestamp;
 use crate::upstream::http::{self, HttpSettings, HttpUpstream, TlsSettings};
@@ -40,6 +40,9 @@ pub struct ServeArgs {
     /// A file or directory of journey specs; may be repeated
     #[arg(long = "spec", value_name = "PATH")]
     pub specs: Vec<PathBuf>,
+    /// A file or directory of OpenSLO documents that atomicSLORef names; may be repeated
+    #[arg(long = "openslo", value_name = "PATH")]
+    pub openslo: Vec<PathBuf>,
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9099")]
     pub listen: SocketAddr,
@@ -70,7 +73,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
     );
     anyhow::ensure!(!args.specs.is_empty(), "the journeys are missing: give --spec PATH");
     start_log(&config);
-    let journeys = match load(&args.specs)? {
+    let journeys = match load(&args.specs, &args.openslo)? {
         Ok(journeys) => journeys,
         Err(diagnostics) => {
             writeln!(std::io::stderr(), "{diagnostics}")?;
@@ -110,15 +113,14 @@ fn start_log(config: &Config) {
 }
 
 /// All journeys of the specs; `Err` holds the diagnostics where any is an error.
-fn load(specs: &[PathBuf]) -> anyhow::Result<Result<Vec<Journey>, String>> {
-    let read = spec_files::read(specs)?;
-    let loaded = spec::load(&read.files);
-    let diagnostics: Vec<_> = read.diagnostics.into_iter().chain(loaded.diagnostics).collect();
+fn load(specs: &[PathBuf], openslo: &[PathBuf]) -> anyhow::Result<Result<Vec<Journey>, String>> {
+    let loaded = spec_files::load(specs, openslo)?;
+    let diagnostics = &loaded.diagnostics;
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
         return Ok(Err(lines.join("\n")));
     }
-    for diagnostic in &diagnostics {
+    for diagnostic in diagnostics {
         tracing::warn!("{diagnostic}");
     }
     if loaded.journeys.is_empty() {
@@ -147,7 +149,7 @@ async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> any
         pushdown: args.query_pushdown,
         reader_labels: config.remote_read.reader_labels.clone(),
     };
-    let reload = reload(args.specs.clone(), Arc::clone(&engine));
+    let reload = reload(args.specs.clone(), args.openslo.clone(), Arc::clone(&engine));
     let state = ApiState::new(Arc::clone(&engine), settings, telemetry, Some(reload));
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
@@ -227,9 +229,9 @@ async fn reload_and_log(state: &ApiState) {
     }
 }
 
-fn reload(specs: Vec<PathBuf>, engine: Arc<Engine>) -> Reload {
+fn reload(specs: Vec<PathBuf>, openslo: Vec<PathBuf>, engine: Arc<Engine>) -> Reload {
     Arc::new(move || {
-        let journeys = load(&specs).map_err(|error| format!("{error:#}"))??;
+        let journeys = load(&specs, &openslo).map_err(|error| format!("{error:#}"))??;
         engine.replace(journeys);
         Ok(())
     })

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::spec::{Code, Diagnostic, MAX_FILE_BYTES, SourceFile};
+use crate::spec::{self, Code, Diagnostic, Loaded, MAX_FILE_BYTES, SourceFile};
 
 /// The limit for the number of files of one run.
 pub const MAX_FILES: usize = 10_000;
@@ -21,6 +21,21 @@ pub struct SpecFiles {
     pub files: Vec<SourceFile>,
     /// Files that were not read.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads specs, and further files or directories for their OpenSLO documents; what was not read comes first among the
+/// findings.
+///
+/// # Errors
+/// Where a path does not exist or cannot be read.
+pub fn load(specs: &[PathBuf], openslo: &[PathBuf]) -> anyhow::Result<Loaded> {
+    let (specs, openslo) = (read(specs)?, read(openslo)?);
+    let mut loaded = spec::load_with_contracts(&specs.files, &openslo.files);
+    let mut diagnostics = specs.diagnostics;
+    diagnostics.extend(openslo.diagnostics);
+    diagnostics.append(&mut loaded.diagnostics);
+    loaded.diagnostics = diagnostics;
+    Ok(loaded)
 }
 
 /// Reads `paths`: a file whatever its name, a directory recursively (`.yaml`, `.yml`, `.json`; hidden entries and

@@ -218,6 +218,7 @@ fn source(telemetry: &Telemetry) -> Option<String> {
         Telemetry::Queries { total, good, latency, .. } => {
             total.as_ref().or(good.as_ref()).or(latency.as_ref()).cloned()
         }
+        Telemetry::Ratio { query } => Some(query.clone()),
     }
 }
 

@@ -92,6 +92,7 @@ fn telemetry(telemetry: &Telemetry) -> Value {
             "latency": latency,
             "failureLatency": failure_latency,
         }),
+        Telemetry::Ratio { query } => json!({"ratio": query}),
     }
 }
 

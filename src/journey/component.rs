@@ -76,6 +76,11 @@ pub enum Telemetry {
         /// The unit of `le`.
         unit: LatencyUnit,
     },
+    /// One query of the share of successes, 0…1: without counts there is no sampling error, and no latency.
+    Ratio {
+        /// It may hold `{{window}}`.
+        query: String,
+    },
 }
 
 /// One service as the journey sees it.

@@ -110,6 +110,8 @@ pub(super) struct DeclaredQueries {
     pub(super) total: Option<QueryId>,
     pub(super) latency: Option<QueryId>,
     pub(super) failure_latency: Option<QueryId>,
+    /// The share of successes itself, instead of all others.
+    pub(super) ratio: Option<QueryId>,
 }
 
 /// Where a parameter's value comes from.
@@ -323,11 +325,23 @@ impl<'a> Builder<'a> {
                             total: id(total),
                             latency: id(latency),
                             failure_latency: id(failure_latency),
+                            ratio: None,
                         };
                         (window, queries)
                     })
                     .collect(),
                 unit: *unit,
+            },
+            Some(Telemetry::Ratio { query }) => Source::Declared {
+                freshness: self.freshness([query].into_iter()),
+                windows: windows
+                    .iter()
+                    .map(|&window| {
+                        let ratio = Some(self.declared(query, window));
+                        (window, DeclaredQueries { ratio, ..DeclaredQueries::default() })
+                    })
+                    .collect(),
+                unit: LatencyUnit::Seconds,
             },
             Some(Telemetry::Histogram { metric, matchers, success, unit }) => {
                 let every = Selector::new(metric, matchers);
@@ -369,7 +383,7 @@ fn selectors(telemetry: Option<&Telemetry>) -> Vec<Selector> {
         Some(Telemetry::Histogram { metric, matchers, success, .. }) => {
             vec![Selector::new(metric, matchers), Selector::new(metric, matchers.iter().chain(success))]
         }
-        Some(Telemetry::Queries { .. }) | None => Vec::new(),
+        Some(Telemetry::Queries { .. } | Telemetry::Ratio { .. }) | None => Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::distribution::histogram::ClassicHistogram;
 use crate::journey::component::{ComponentId, LatencyUnit};
 use crate::journey::evidence::{ComponentEvidence, Counts, Evidence, Measurement, Reason};
 use crate::synthetic::evaluation::Flaw;
-use crate::unit::{Seconds, Timestamp, Window};
+use crate::unit::{Probability, Seconds, Timestamp, Window};
 
 /// Evidence from further in the future than this has a wrong clock.
 const FUTURE_SECONDS: f64 = 30.0;
@@ -108,6 +108,8 @@ enum Base {
     Vacuous(Reason),
     NoTraffic,
     Measured(Box<Counts>, Vec<Reason>),
+    /// A share of successes without counts.
+    Figure(Probability, Vec<Reason>),
 }
 
 struct SourceReading {
@@ -208,6 +210,11 @@ impl Reader<'_> {
                 reasons: reasons.clone(),
                 from_window: None,
             },
+            Some(Base::Figure(share, reasons)) => ComponentEvidence {
+                measurement: Measurement::Figure(*share),
+                reasons: reasons.clone(),
+                from_window: None,
+            },
             Some(Base::NoTraffic) => declared
                 .iter()
                 .filter(|&&longer| longer > window && longer <= self.settings.max_lookback)
@@ -254,7 +261,7 @@ impl Reader<'_> {
                         return Err(Base::Vacuous(Reason::Absent));
                     }
                     let mut base = self.declared(queries, *unit)?;
-                    if let Base::Measured(_, reasons) = &mut base
+                    if let Base::Measured(_, reasons) | Base::Figure(_, reasons) = &mut base
                         && side.clock_is_wrong
                     {
                         reasons.push(Reason::Clock);
@@ -267,11 +274,9 @@ impl Reader<'_> {
                 SourceReading {
                     windows: bases.collect(),
                     age: side.as_ref().ok().and_then(|side| side.age),
-                    answered: self.any_answered(
-                        windows.values().flat_map(|q| {
-                            [q.good, q.total, q.latency, q.failure_latency].into_iter().flatten()
-                        }),
-                    ),
+                    answered: self.any_answered(windows.values().flat_map(|q| {
+                        [q.good, q.total, q.latency, q.failure_latency, q.ratio].into_iter().flatten()
+                    })),
                 }
             }
             Source::Histogram { all, success, side, unit } => {
@@ -451,6 +456,13 @@ impl Reader<'_> {
 
     fn declared(&self, queries: &DeclaredQueries, unit: LatencyUnit) -> Result<Base, Base> {
         let number = |query: Option<QueryId>| query.map(|query| self.number(query)).transpose();
+        if let Some(ratio) = number(queries.ratio)? {
+            return match ratio.map(Probability::new) {
+                Some(Ok(share)) => Ok(Base::Figure(share, Vec::new())),
+                Some(Err(_)) => Err(Base::Vacuous(Reason::Upstream)),
+                None => Err(Base::Vacuous(Reason::Absent)),
+            };
+        }
         let mut reasons = Vec::new();
         let mut histogram = |query: Option<QueryId>| -> Result<Option<ClassicHistogram>, Base> {
             let Some(query) = query else { return Ok(None) };
@@ -520,7 +532,7 @@ impl Base {
             Self::Unusable => Reason::Upstream,
             Self::Vacuous(reason) => *reason,
             Self::NoTraffic => Reason::NoTraffic,
-            Self::Measured(..) => Reason::Partial,
+            Self::Measured(..) | Self::Figure(..) => Reason::Partial,
         }
     }
 }
@@ -560,7 +572,6 @@ pub(super) mod tests {
     use crate::journey::objective::Objectives;
     use crate::journey::operator::Operator;
     use crate::series::{Labels, MatchOp, Matcher, Sample, Series, StepGrid};
-    use crate::unit::Probability;
 
     fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
         Matcher { name: name.to_owned(), op, value: value.to_owned() }

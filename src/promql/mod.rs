@@ -41,6 +41,7 @@ pub mod pushdown_answer;
 mod pushdown_text;
 pub mod query;
 pub mod range_function;
+pub(crate) mod ranges;
 mod ranking;
 mod regression;
 mod selector;

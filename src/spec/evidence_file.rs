@@ -1,15 +1,15 @@
 //! Evidence files: what telemetry would have said, written down.
 
-use super::SourceFile;
-use super::decode::{At, Decode as _, Decoder, Placed, Rule, Table, record};
-use super::diagnostic::{Code, Diagnostic, did_you_mean};
-use super::document::{self, Document};
 use super::load::{Kind, kind};
 use super::scalar::{
     ApiVersion, ComponentName, Counted, Edge, EvidenceKind, Fraction, JourneyName, ParameterName, Unit,
     WindowText,
 };
 use crate::distribution::histogram::ClassicHistogram;
+use crate::document::SourceFile;
+use crate::document::decode::{At, Decode as _, Decoder, Placed, Rule, Table, record};
+use crate::document::diagnostic::{Code, Diagnostic, did_you_mean};
+use crate::document::tree::{self as document, Document};
 use crate::journey::Journey;
 use crate::journey::component::LatencyUnit;
 use crate::journey::evidence::{ComponentEvidence, Counts, Evidence, Measurement, Reason};

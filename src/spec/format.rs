@@ -2,13 +2,13 @@
 //! are. Where the block holds comments, anchors or aliases it is not touched: nothing that a person wrote is lost.
 //! The result is read again and compared with the original before anyone sees it.
 
-use super::SourceFile;
-use super::decode::{Decode as _, Decoder};
-use super::diagnostic::{Code, Diagnostic};
-use super::document::{self, Content, Document, NodeId};
 use super::load::{Kind, kind};
 use super::step::{ExpressionText, HOLE, Step};
 use super::tree_text;
+use crate::document::SourceFile;
+use crate::document::decode::{Decode as _, Decoder};
+use crate::document::diagnostic::{Code, Diagnostic};
+use crate::document::tree::{self as document, Content, Document, NodeId};
 use crate::journey::expression::{Expression, Term};
 
 /// The widest line of a written expression, in characters.

@@ -1,6 +1,5 @@
 //! The records of a JourneyIntent: the language's fields, one by one.
 
-use super::decode::{At, List, NonEmpty, Placed, Rule, Table, record};
 use super::scalar::{
     ApiVersion, AvailabilityBound, BucketErrorWord, ComponentName, Confidence, DependenceWord, DomainKind,
     DomainLatencyWord, DomainName, Flag, Fraction, JourneyKind, JourneyName, LatencyBound, MatcherText,
@@ -8,6 +7,7 @@ use super::scalar::{
     RolloutProvider, Scope, SecondsOrDuration, SelectingLabel, Target, Unit, WindowText,
 };
 use super::step::{ExpressionText, Step};
+use crate::document::decode::{At, List, NonEmpty, Placed, Rule, Table, record};
 
 /// Labels compared, by name.
 pub(crate) type Matchers = Table<SelectingLabel, At<MatcherText>>;

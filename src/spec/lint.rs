@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::decode::Decoder;
-use super::diagnostic::Code;
 use super::lower::Places;
 use super::lower_operator::{Tree, root_node};
+use crate::document::decode::Decoder;
+use crate::document::diagnostic::Code;
 use crate::journey::Journey;
 use crate::journey::component::{Component, LatencyScope, Telemetry};
 use crate::journey::domain::DomainLatency;

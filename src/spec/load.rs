@@ -2,42 +2,17 @@
 
 use std::collections::HashMap;
 
-use super::decode::{Decode as _, Decoder};
-use super::diagnostic::{Code, Diagnostic, did_you_mean, nearest};
-use super::document::{self, Content, Document, NodeId, Plain};
 use super::intent::JourneyIntent;
-use super::{SourceFile, canonical, evidence_file, lower};
+use super::{canonical, evidence_file, lower};
+use crate::document::decode::{Decode as _, Decoder};
+use crate::document::diagnostic::{Code, Diagnostic, did_you_mean, nearest};
+use crate::document::tree::{self as document, Content, Document, NodeId, Plain};
+use crate::document::{Place, SourceFile};
 use crate::journey::Journey;
-use crate::unit::Probability;
+use crate::openslo::{self, Catalog};
 
 /// The kinds of this language.
 const KINDS: [&str; 2] = ["JourneyIntent", "Evidence"];
-
-/// Where something is declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The path of the file.
-    pub file: String,
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    /// The place in the document.
-    pub path: String,
-}
-
-impl Place {
-    /// A finding at this place.
-    #[must_use]
-    pub fn finding(&self, code: Code, message: impl Into<String>, help: Option<String>) -> Diagnostic {
-        Diagnostic {
-            line: self.line,
-            column: self.column,
-            path: self.path.clone(),
-            ..Diagnostic::of_file(code, &self.file, message, help)
-        }
-    }
-}
 
 /// Where the parts of a journey are declared.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -65,8 +40,8 @@ pub struct Loaded {
 pub(crate) enum Kind {
     Journey,
     Evidence,
-    /// An `openslo/v1` SLO.
-    Slo,
+    /// `openslo/v1`.
+    OpenSlo,
     /// Not of this language: its description.
     Other(String),
     /// Meant to be of this language, but its kind is unknown.
@@ -76,10 +51,24 @@ pub(crate) enum Kind {
 
 /// Reads all documents of all files. A journey with an error is left out; so are documents of other kinds, each with a
 /// note. Evidence documents are checked against their journey, where it is among the files.
+///
+/// OpenSLO documents among the files supply contracts; see [`load_with_contracts`].
 #[must_use]
 pub fn load(files: &[SourceFile]) -> Loaded {
+    load_with_contracts(files, &[])
+}
+
+/// As [`load`], with further files that hold OpenSLO documents; whatever else those hold is left alone.
+#[must_use]
+pub fn load_with_contracts(files: &[SourceFile], contracts: &[SourceFile]) -> Loaded {
     let mut loaded = Loaded::default();
-    let contracts = contracts(files);
+    let all: Vec<SourceFile> = files
+        .iter()
+        .chain(contracts.iter().filter(|contract| files.iter().all(|file| file.path != contract.path)))
+        .filter(|file| openslo::concerns(file))
+        .cloned()
+        .collect();
+    let (contracts, mut of_contracts) = openslo::load(&all);
     // Where each journey was declared.
     let mut named: HashMap<String, String> = HashMap::new();
     let mut with_evidence = Vec::new();
@@ -103,7 +92,7 @@ pub fn load(files: &[SourceFile]) -> Loaded {
                     diagnostics.extend(decoder.finish());
                 }
                 Kind::Evidence => with_evidence.push(file),
-                Kind::Slo | Kind::Empty => {}
+                Kind::OpenSlo | Kind::Empty => {}
                 Kind::Other(what) => diagnostics.push(at_root(
                     document,
                     Code::OtherDocument,
@@ -116,6 +105,7 @@ pub fn load(files: &[SourceFile]) -> Loaded {
         }
         loaded.diagnostics.extend(diagnostics);
     }
+    loaded.diagnostics.append(&mut of_contracts);
     with_evidence.dedup();
     for file in with_evidence {
         for document in &document::parse(file).0 {
@@ -153,11 +143,11 @@ fn at_root(
     }
 }
 
-/// Lowers a journey, resolves its contracts, and refuses a name that is taken.
+/// Lowers a journey, and refuses a name that is taken.
 fn finish(
     intent: &JourneyIntent,
     decoder: &mut Decoder<'_>,
-    contracts: &HashMap<String, Option<Probability>>,
+    contracts: &Catalog,
     named: &mut HashMap<String, String>,
 ) -> Option<(Journey, JourneyPlaces)> {
     let name = intent.metadata.as_ref().and_then(|metadata| metadata.name.as_ref());
@@ -172,67 +162,14 @@ fn finish(
             named.insert(name.value.0.clone(), here);
         }
     }
-    let (mut journey, places) = lower::lower(intent, decoder)?;
-    for (component, at) in journey.components.iter_mut().zip(&places.atomic_slo_refs) {
-        let (Some(reference), Some(at)) = (&component.atomic_slo_ref, *at) else { continue };
-        let name = reference.strip_prefix("openslo:").unwrap_or(reference);
-        match contracts.get(name) {
-            Some(target) => component.contract = *target,
-            None => {
-                let help = did_you_mean(name, contracts.keys().map(String::as_str));
-                let message = format!("no OpenSLO document declares the SLO `{name}`");
-                decoder.report(Code::UnresolvedReference, at, message, help);
-            }
-        }
-    }
+    let (mut journey, places) = lower::lower(intent, decoder, contracts)?;
     journey.digest = canonical::digest(&journey);
-    let place = |at: &NodeId| {
-        let node = decoder.document.node(*at);
-        let path = decoder.document.path(*at);
-        Place { file: decoder.file.to_owned(), line: node.line, column: node.column, path }
-    };
+    let place = |at: &NodeId| Place::of(decoder.file, decoder.document, *at);
     let places = JourneyPlaces {
         components: places.components.iter().map(place).collect(),
         parameters: places.parameters.iter().map(place).collect(),
     };
     Some((journey, places))
-}
-
-fn contracts(files: &[SourceFile]) -> HashMap<String, Option<Probability>> {
-    let mut contracts = HashMap::new();
-    for file in files.iter().filter(|file| file.text.contains("openslo/v1")) {
-        for document in &document::parse(file).0 {
-            contracts.extend(contract(document));
-        }
-    }
-    contracts
-}
-
-/// The name of an SLO and its lowest target, `None` where it has none that can be read.
-fn contract(document: &Document) -> Option<(String, Option<Probability>)> {
-    if !matches!(kind(document), Kind::Slo) {
-        return None;
-    }
-    let root = document.root();
-    let name = document
-        .get(root, "metadata")
-        .and_then(|metadata| document.get(metadata, "name"))
-        .and_then(|name| document.text(name))?;
-    let objectives = document.get(root, "spec").and_then(|spec| document.get(spec, "objectives"));
-    let objectives = match objectives.map(|objectives| &document.node(objectives).content) {
-        Some(Content::Sequence(items)) => items.as_slice(),
-        _ => &[],
-    };
-    let number = |objective, key| match document.get(objective, key).and_then(|node| document.plain(node)) {
-        Some(Plain::Number(value)) => Some(value),
-        _ => None,
-    };
-    let targets = objectives.iter().filter_map(|objective| {
-        number(*objective, "target")
-            .or_else(|| number(*objective, "targetPercent").map(|percent| percent / 100.0))
-    });
-    // Of several promises the weakest is relied on.
-    Some((name.to_owned(), targets.reduce(f64::min).and_then(|target| Probability::new(target).ok())))
 }
 
 /// What a document is, by its `apiVersion` and `kind`.
@@ -252,7 +189,7 @@ pub(crate) fn kind(document: &Document) -> Kind {
     match (version, kind) {
         (_, "JourneyIntent") => Kind::Journey,
         (_, "Evidence") if version.starts_with("emac") || version.is_empty() => Kind::Evidence,
-        ("openslo/v1", "SLO") => Kind::Slo,
+        ("openslo/v1", _) => Kind::OpenSlo,
         // A typo; other kinds of this project are other tools' business.
         _ if nearest(kind, KINDS).is_some() || version.starts_with("emac") && kind.is_empty() => {
             Kind::Unknown

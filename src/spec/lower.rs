@@ -3,19 +3,20 @@
 
 use std::collections::HashMap;
 
-use super::decode::{At, Decoder, Placed};
-use super::diagnostic::{Code, did_you_mean};
-use super::document::NodeId;
 use super::intent::{
     Alerts, DomainRule, GovernanceRecord, JourneyIntent, JourneySpec, LatencyRecord, ObjectivesRecord, Tier,
 };
-use super::scalar::WindowText;
+use super::scalar::{Prose, WindowText};
 use super::{lint, lower_operator, lower_telemetry};
-use crate::journey::component::{Component, ComponentKind, LatencyScope};
+use crate::document::decode::{At, Decoder, Placed};
+use crate::document::diagnostic::{Code, did_you_mean};
+use crate::document::tree::NodeId;
+use crate::journey::component::{Component, ComponentKind, LatencyScope, LatencyUnit, Telemetry};
 use crate::journey::domain::{DomainId, DomainLatency, FailureDomain};
 use crate::journey::governance::{BurnRatePolicy, BurnRateTier, Governance, RolloutGate};
 use crate::journey::objective::{AvailabilityObjective, LatencyObjective, Objectives};
 use crate::journey::{Journey, Parameter};
+use crate::openslo::{Catalog, Ratio, Slo};
 use crate::unit::{Probability, Quantile, Seconds, Window};
 
 /// Prometheus' own default buckets, in milliseconds.
@@ -37,21 +38,23 @@ pub(crate) struct Places {
     pub(crate) parameters: Vec<NodeId>,
     /// `None` for domains that only components name.
     pub(crate) domains: Vec<Option<NodeId>>,
-    pub(crate) atomic_slo_refs: Vec<Option<NodeId>>,
     /// Page and ticket tiers in their order.
     pub(crate) tiers: Vec<NodeId>,
     pub(crate) dependence: Option<NodeId>,
 }
 
 /// Checks and converts; beside the journey, where its parts stand. `None` where an error was reported. The digest is left to the caller, since contracts are part of it.
-pub(crate) fn lower(intent: &JourneyIntent, decoder: &mut Decoder<'_>) -> Option<(Journey, Places)> {
+pub(crate) fn lower(
+    intent: &JourneyIntent,
+    decoder: &mut Decoder<'_>,
+    contracts: &Catalog,
+) -> Option<(Journey, Places)> {
     let Placed { record: spec, at } = intent.spec.as_ref()?;
     let mut places = Places {
         spec: *at,
         components: Vec::new(),
         parameters: Vec::new(),
         domains: Vec::new(),
-        atomic_slo_refs: Vec::new(),
         tiers: Vec::new(),
         dependence: spec
             .governance
@@ -60,7 +63,7 @@ pub(crate) fn lower(intent: &JourneyIntent, decoder: &mut Decoder<'_>) -> Option
             .map(|dependence| dependence.at),
     };
     let mut domains = declared_domains(spec, decoder, &mut places);
-    let mut components = components(spec, decoder, &mut domains, &mut places);
+    let mut components = components(spec, decoder, contracts, &mut domains, &mut places);
     let mut parameters = parameters(spec, decoder, &mut places);
     let tree = lower_operator::lower(spec, decoder, &mut components, &mut parameters, &mut places);
     let objectives = objectives(spec.objectives.as_ref());
@@ -184,6 +187,7 @@ fn domain_latency(rule: &DomainRule, decoder: &mut Decoder<'_>) -> DomainLatency
 fn components(
     spec: &JourneySpec,
     decoder: &mut Decoder<'_>,
+    contracts: &Catalog,
     domains: &mut Vec<FailureDomain>,
     places: &mut Places,
 ) -> Vec<Component> {
@@ -221,7 +225,7 @@ fn components(
         }
         let telemetry = declared.as_ref().and_then(|declared| lower_telemetry::lower(declared, decoder));
         let slo = declared.as_ref().and_then(|declared| declared.atomic_slo_ref.as_ref());
-        places.atomic_slo_refs.push(slo.map(|slo| slo.at));
+        let contract = slo.and_then(|slo| resolve(slo, contracts, decoder));
         components.push(Component {
             name: name.value.0.clone(),
             kind: declared
@@ -229,13 +233,40 @@ fn components(
                 .and_then(|declared| declared.kind.as_ref())
                 .map_or(ComponentKind::Service, |kind| kind.value.0),
             atomic_slo_ref: slo.map(|slo| slo.value.0.clone()),
-            contract: None,
+            contract: contract.and_then(|contract| contract.target),
             domains: of,
             scope: declared.as_ref().map_or(LatencyScope::Exclusive, lower_telemetry::scope),
-            telemetry,
+            // What is written here wins over what the contract's own indicator counts.
+            telemetry: telemetry.or_else(|| contract.and_then(|contract| measured_by(contract))),
         });
     }
     components
+}
+
+/// The SLO that a component names; one that is nowhere is a warning.
+fn resolve<'c>(reference: &At<Prose>, contracts: &'c Catalog, decoder: &mut Decoder<'_>) -> Option<&'c Slo> {
+    let slo = contracts.resolve(&reference.value.0);
+    if slo.is_none() {
+        let name = Catalog::name_of(&reference.value.0);
+        let help = did_you_mean(name, contracts.slos().map(|slo| slo.name.as_str()));
+        let help = help.or_else(|| Some("name the files that declare it with `--openslo PATH`".to_owned()));
+        let message = format!("no OpenSLO document declares the SLO `{name}`");
+        decoder.report(Code::UnresolvedReference, reference.at, message, help);
+    }
+    slo
+}
+
+fn measured_by(contract: &Slo) -> Option<Telemetry> {
+    Some(match contract.ratio.as_ref()? {
+        Ratio::Counts { good, total } => Telemetry::Queries {
+            good: Some(good.clone()),
+            total: Some(total.clone()),
+            latency: None,
+            failure_latency: None,
+            unit: LatencyUnit::Seconds,
+        },
+        Ratio::Share(query) => Telemetry::Ratio { query: query.clone() },
+    })
 }
 
 fn parameters(spec: &JourneySpec, decoder: &mut Decoder<'_>, places: &mut Places) -> Vec<Parameter> {

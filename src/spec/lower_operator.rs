@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::decode::Decoder;
-use super::diagnostic::{Code, did_you_mean};
-use super::document::NodeId;
 use super::intent::JourneySpec;
 use super::lower::Places;
 use super::step::{ExpressionText, HOLE, node_of};
+use crate::document::decode::Decoder;
+use crate::document::diagnostic::{Code, did_you_mean};
+use crate::document::tree::NodeId;
 use crate::journey::component::{Component, ComponentId, ComponentKind, LatencyScope};
 use crate::journey::expression::{Expression, Repetitions, Share, Term};
 use crate::journey::operator::{
@@ -336,7 +336,6 @@ impl Lowering<'_, '_> {
             scope: LatencyScope::Exclusive,
         });
         self.places.components.push(self.place(at));
-        self.places.atomic_slo_refs.push(None);
         self.component_ids.insert(name.to_owned(), id);
         Some(id)
     }

@@ -1,10 +1,11 @@
 //! A component's telemetry: a histogram, a preset, or separate queries.
 
-use super::decode::{At, Decoder};
-use super::diagnostic::Code;
 use super::intent::{ComponentRecord, Matchers, TelemetryRecord};
 use super::scalar::{MetricName, PresetName, Query, Scope, Unit};
+use crate::document::decode::{At, Decoder};
+use crate::document::diagnostic::Code;
 use crate::journey::component::{LatencyScope, LatencyUnit, Telemetry};
+use crate::openslo::query::has_placeholder as has_window;
 use crate::promql::query::Query as ParsedQuery;
 use crate::series::{MatchOp, Matcher};
 use crate::unit::Window;
@@ -74,6 +75,7 @@ pub(crate) fn lower(component: &ComponentRecord, decoder: &mut Decoder<'_>) -> O
                 }
                 *unit_of_preset = unit.unwrap_or(*unit_of_preset);
             }
+            Telemetry::Ratio { .. } => {}
             Telemetry::Queries { unit: unit_of_preset, .. } => {
                 *unit_of_preset = unit.unwrap_or(*unit_of_preset);
                 if let Some((first, _)) = fields.success.and_then(|success| success.0.first()) {
@@ -138,13 +140,6 @@ pub(crate) fn matchers(all: &Matchers, decoder: &mut Decoder<'_>) -> Vec<Matcher
         read.push(matcher);
     }
     read
-}
-
-/// Whether a query holds `{{window}}`, `{{ .window }}` and the like.
-pub(crate) fn has_window(query: &str) -> bool {
-    query.split("{{").skip(1).any(|rest| {
-        rest.split_once("}}").is_some_and(|(name, _)| name.trim().trim_start_matches('.') == "window")
-    })
 }
 
 /// The query with a range where its window stands (`{{window}}`, `{{ .window }}` and the like).

@@ -1,13 +1,13 @@
 //! The EmaC language: YAML files become diagnostics or a journey.
 //!
-//! Pure: the caller reads the files. `document` turns text into a tree of nodes with places, under budgets;
-//! `decode` turns nodes into the records of `intent` and `step`, reporting every fault and going on; `lower`
-//! turns records into a [`crate::journey::Journey`]; `lint` warns. The JSON Schema comes from the same records.
+//! Pure: the caller reads the files. [`crate::document`] turns text into a tree of nodes with places and decodes the
+//! records of `intent` and `step`, reporting every fault and going on; `lower` turns records into a
+//! [`crate::journey::Journey`], with the contracts that [`crate::openslo`] found; `lint` warns. The JSON Schema comes
+//! from the same records.
+
+pub use crate::document::{Code, Diagnostic, MAX_FILE_BYTES, MAX_NODES, Place, Severity, SourceFile};
 
 mod canonical;
-pub(crate) mod decode;
-pub mod diagnostic;
-pub(crate) mod document;
 mod evidence_file;
 mod format;
 mod intent;
@@ -23,19 +23,8 @@ mod step;
 mod tree_text;
 pub mod upstream_rules;
 
-pub use diagnostic::{Code, Diagnostic, Severity};
-pub use document::{MAX_FILE_BYTES, MAX_NODES};
 pub use evidence_file::load_evidence;
 pub use format::{Form, Formatted, format};
 pub use json_schema::json_schema;
-pub use load::{JourneyPlaces, Loaded, Place, load};
+pub use load::{JourneyPlaces, Loaded, load, load_with_contracts};
 pub use lower_telemetry::with_window;
-
-/// A file as read by the caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceFile {
-    /// Its path, for messages.
-    pub path: String,
-    /// Its content.
-    pub text: String,
-}

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::decode::Scalar;
-use super::diagnostic::{Code, did_you_mean};
-use super::document::Plain;
+use crate::document::decode::Scalar;
+use crate::document::diagnostic::{Code, did_you_mean};
+use crate::document::tree::Plain;
 use crate::journey::component::{ComponentKind, LatencyScope, LatencyUnit};
 use crate::journey::expression::{self, Share, Written};
 use crate::journey::governance::{BucketError, Dependence, EvaluationMode};

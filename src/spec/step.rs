@@ -5,13 +5,13 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use super::decode::{At, Decode, Decoder, NonEmpty, Rule, Scalar, Table, record, record_schema};
-use super::diagnostic::{Code, did_you_mean};
-use super::document::{Content, NodeId, Plain, shortened};
 use super::scalar::{
     ComponentName, Duration, Fate, JitterWord, Join, RaceSemantics, ShareText, Times, TimesKey,
     WrittenFraction, WrittenGrowth,
 };
+use crate::document::decode::{At, Decode, Decoder, NonEmpty, Rule, Scalar, Table, record, record_schema};
+use crate::document::diagnostic::{Code, did_you_mean};
+use crate::document::tree::{Content, NodeId, Plain, shortened};
 use crate::journey::expression::{Expression, MAX_DEPTH, Repetitions, Share, Term, Written, WrittenBackoff};
 use crate::unit::Seconds;
 

@@ -4,7 +4,7 @@ use crate::journey::expression::{Expression, Repetitions, Share, Term, Written, 
 use crate::journey::operator::{AttemptsFate, Jitter};
 use crate::unit::Seconds;
 
-use super::document::is_text;
+use crate::document::tree::is_text;
 
 /// Lines of YAML, without line ends, each indented by `indent` and more.
 pub(crate) fn lines(expression: &Expression, indent: usize) -> Vec<String> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::diagnostic::{Code, Diagnostic, did_you_mean, nearest};
-use super::load::Place;
+use crate::document::Place;
+use crate::document::diagnostic::{Code, Diagnostic, did_you_mean, nearest};
 use crate::journey::Journey;
 use crate::journey::component::{Component, LatencyUnit, Telemetry};
 use crate::series::{MatchOp, Matcher};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The modules in the order of `src/lib.rs`: each may use those before it, and itself.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 20] = [
     "unit",
     "series",
     "distribution",
@@ -11,6 +11,8 @@ const LAYERS: [&str; 18] = [
     "algebra",
     "derive",
     "promql",
+    "document",
+    "openslo",
     "spec",
     "synthetic",
     "plan",

@@ -24,6 +24,7 @@ mod layering;
 mod live_shop;
 mod monte_carlo;
 mod odd_evidence;
+mod openslo;
 mod oracles;
 mod page;
 mod passthrough;

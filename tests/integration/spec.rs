@@ -113,6 +113,9 @@ fn the_schema_accepts_what_the_decoder_accepts() {
     for file in samples("good").into_iter().chain(samples("bad")) {
         for text in file.text.split("---\n").filter(|text| !text.is_empty()) {
             let loaded = spec::load(&[SourceFile { path: file.path.clone(), text: text.to_owned() }]);
+            if text.contains("openslo/v1") {
+                continue;
+            }
             // Other documents, and what is not a document, are beyond the schema.
             if codes(&loaded).iter().any(|code| code.starts_with("E0") || *code == "N501") {
                 continue;

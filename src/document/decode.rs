@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::SourceFile;
 use super::diagnostic::{Code, Diagnostic, did_you_mean};
-use super::document::{Content, Document, NodeId, Plain, shortened};
+use super::tree::{Content, Document, NodeId, Plain, shortened};
 
 /// The most findings of one document; more help nobody.
 pub(crate) const MAX_DIAGNOSTICS: usize = 200;
@@ -39,7 +39,7 @@ pub(crate) struct Decoder<'d> {
 
 impl<'d> Decoder<'d> {
     pub(crate) fn new(file: &'d SourceFile, document: &'d Document) -> Self {
-        let source = super::document::text_of(file);
+        let source = super::tree::text_of(file);
         Self { file: &file.path, document, source, diagnostics: Vec::new(), left_out: 0, errors: 0 }
     }
 
@@ -279,13 +279,13 @@ macro_rules! record {
 
         impl $name {
             const FIELDS: &'static [&'static str] = &[$($($checked_key,)*)? $($key),*];
-            const RULES: &'static [$crate::spec::decode::Rule] = &[$($($rule),*)?];
+            const RULES: &'static [$crate::document::decode::Rule] = &[$($($rule),*)?];
         }
 
-        impl $crate::spec::decode::Decode for $name {
+        impl $crate::document::decode::Decode for $name {
             fn decode(
-                at: $crate::spec::document::NodeId,
-                decoder: &mut $crate::spec::decode::Decoder<'_>,
+                at: $crate::document::tree::NodeId,
+                decoder: &mut $crate::document::decode::Decoder<'_>,
             ) -> Option<Self> {
                 decoder.known_fields(at, Self::FIELDS)?;
                 for rule in Self::RULES {
@@ -302,7 +302,7 @@ macro_rules! record {
             }
 
             fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                $crate::spec::decode::record_schema(
+                $crate::document::decode::record_schema(
                     concat!($($doc),*).trim(),
                     vec![$($((
                         $checked_key,

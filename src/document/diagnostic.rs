@@ -111,6 +111,11 @@ codes! {
     NotEvaluated = "N504", "declared but not evaluated yet";
     TooMany = "N505", "more findings are left out";
     LeftAsIs = "N506", "left as it is";
+    ForeignName = "W601", "a name that other OpenSLO tools reject";
+    UnusableIndicator = "W602", "an OpenSLO indicator or target that gives no share of calls";
+    AbsentMeansGood = "W603", "an absent series is read as no failure";
+    ShareWithoutCounts = "W604", "a share without the counts behind it";
+    UnusedOpenSlo = "N605", "an OpenSLO document that nothing uses";
 }
 
 impl Code {
