@@ -8,6 +8,7 @@ use std::cell::RefCell;
 
 use rustc_hash::FxHashMap;
 
+use super::allocation::Allocating;
 use super::availability::{self, Bounds};
 use super::availability_sampling::AvailabilitySampling;
 use super::composition::{Bounded, ByDependence, Composition, Interval, LatencyQuantile, NodeResult, Side};
@@ -113,6 +114,19 @@ impl Composer {
                 }
                 .bounds(transform)
             };
+        let allocation = journey.objectives.availability.as_ref().and_then(|objective| {
+            let availability: Vec<f64> = leaves.iter().map(|leaf| leaf.availability).collect();
+            let unknown: Vec<bool> = leaves.iter().map(|leaf| leaf.vacuous).collect();
+            let allocating = Allocating {
+                tree: &tree,
+                dependence,
+                availability: &availability,
+                unknown: &unknown,
+                policy: &policy,
+                on_time: &on_time,
+            };
+            allocating.meet(objective.target)
+        });
         let mut policy = policy;
         let independent_on_time: Vec<Bounds> =
             bracket.on_time.iter().map(|bounds| bounds.unwrap_or(Bounds::VACUOUS)).collect();
@@ -195,6 +209,7 @@ impl Composer {
             ),
             domains: explained.domains(&estimate.availability, &estimate.on_time),
             width,
+            allocation,
             warnings,
         }
     }

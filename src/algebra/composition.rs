@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::allocation::AvailabilityAllocation;
 use crate::journey::governance::Dependence;
 use crate::unit::{Probability, Quantile, Seconds};
 
@@ -176,6 +177,9 @@ pub struct Composition {
     pub domains: Vec<DomainShare>,
     /// What makes the interval wide.
     pub width: Width,
+    /// Which availability each component must keep; `None` without an availability objective, where a component has no
+    /// evidence, and where deadlines alone miss the objective.
+    pub allocation: Option<AvailabilityAllocation>,
     /// What a reader must know.
     pub warnings: Vec<Warning>,
 }

@@ -766,6 +766,7 @@ mod tests {
                     budget_window: "30d".parse().unwrap(),
                     page: Vec::new(),
                     ticket: Vec::new(),
+                    links: Default::default(),
                 },
                 rollout_gate: None,
             },

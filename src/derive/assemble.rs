@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use super::allocation::AllocationResult;
 use super::derivation::{
     AvailabilityObjectiveResult, AvailabilityResult, ComponentEvidenceResult, ComponentResult, Derivation,
     DomainResult, EvidenceResult, LatencyObjectiveResult, LatencyResult, Margins, ModelResult,
@@ -72,6 +73,7 @@ impl Derivation {
             },
             objectives: ObjectiveResults::new(journey, composition),
             domains: domains(journey, composition),
+            allocation: AllocationResult::new(journey, composition),
             evidence: EvidenceResult {
                 time: evidence.time.map(|time| time.seconds()),
                 age,

@@ -4,6 +4,7 @@
 use indexmap::IndexMap;
 use serde::Serialize;
 
+use super::allocation::AllocationResult;
 use super::number::{probability, real, time, time_or_null};
 use super::step::Step;
 use crate::algebra::verdict::Verdict;
@@ -30,6 +31,8 @@ pub struct Derivation {
     pub objectives: ObjectiveResults,
     /// Every failure domain of the journey, in the order of the spec.
     pub domains: Vec<DomainResult>,
+    /// What each component may lose and take; `None` where no allocation exists.
+    pub allocation: Option<AllocationResult>,
     /// Where the numbers come from, as a whole.
     pub evidence: EvidenceResult,
     /// Under which model and policy.

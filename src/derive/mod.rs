@@ -5,6 +5,7 @@
 //! data ([`serde::Serialize`]) whose JSON shape is a public contract; [`text`] draws it as a tree. The command line,
 //! the API and the page show the same derivation, so that they cannot disagree.
 
+pub mod allocation;
 mod assemble;
 pub mod derivation;
 pub mod evidence_file;

@@ -124,6 +124,8 @@ fn governance(journey: &Journey) -> Value {
                 "burnRate": tier.burn_rate,
                 "longWindow": tier.long_window.to_string(),
                 "shortWindow": tier.short_window.to_string(),
+                "severity": tier.severity,
+                "disabled": tier.disabled,
             })
         };
         tiers.iter().map(tier).collect()
@@ -144,6 +146,8 @@ fn governance(journey: &Journey) -> Value {
             "sloBudgetWindow": governance.burn_rate_policy.budget_window.to_string(),
             "page": tiers(&governance.burn_rate_policy.page),
             "ticket": tiers(&governance.burn_rate_policy.ticket),
+            "runbookURL": governance.burn_rate_policy.links.runbook_url,
+            "dashboardURL": governance.burn_rate_policy.links.dashboard_url,
         },
         "rolloutGate": governance.rollout_gate.map(|gate| json!({
             "maxCanaryBurnRate": gate.max_canary_burn_rate,

@@ -143,6 +143,25 @@ pub(super) fn time_or_null<S: Serializer>(time: &Option<Seconds>, serializer: S)
     }
 }
 
+/// Every digit of a probability, where there is one.
+pub(super) fn probability_or_null<S: Serializer>(
+    p: &Option<Probability>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match p {
+        Some(p) => serializer.serialize_f64(p.get()),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Every digit of a number, where there is one.
+pub(super) fn real_or_null<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => real(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// Every digit of a number, or `"+Inf"`, `"-Inf"`; nothing in a derivation is NaN.
 pub(super) fn real<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     if value.is_finite() {

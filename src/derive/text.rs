@@ -27,6 +27,7 @@ pub fn render(derivation: &Derivation) -> String {
     tree(&mut out, derivation);
     components(&mut out, derivation);
     domains(&mut out, derivation);
+    allocation(&mut out, derivation);
     warnings(&mut out, derivation);
     out
 }
@@ -205,6 +206,23 @@ fn domains(out: &mut String, derivation: &Derivation) {
             &members.join(", "),
         );
     }
+}
+
+fn allocation(out: &mut String, derivation: &Derivation) {
+    let Some(allocation) = &derivation.allocation else { return };
+    section(out, "ALLOCATION", 20, &["availability", "latency"]);
+    for component in &allocation.components {
+        row(
+            out,
+            &printable(&component.name),
+            20,
+            &[
+                component.availability.map_or_else(|| "not called".to_owned(), decimals),
+                component.latency.map_or_else(String::new, seconds),
+            ],
+        );
+    }
+    paragraph(out, "", &allocation.sentence());
 }
 
 fn warnings(out: &mut String, derivation: &Derivation) {

@@ -180,3 +180,21 @@ pub struct Evidence {
     /// One for each [`super::Journey::parameters`], in their order; `None`: unknown, any probability.
     pub parameters: Vec<Option<f64>>,
 }
+
+impl Evidence {
+    /// What is known without any server: the contract of each component as a figure, and declared parameters. A component
+    /// without a contract is vacuous.
+    #[must_use]
+    pub fn of_contracts(journey: &super::Journey) -> Self {
+        let component = |component: &super::component::Component| match component.contract {
+            Some(contract) => ComponentEvidence::measured(Measurement::Figure(contract)),
+            None => ComponentEvidence::vacuous(Reason::Absent),
+        };
+        Self {
+            window: journey.governance.burn_rate_policy.budget_window,
+            time: None,
+            components: journey.components.iter().map(component).collect(),
+            parameters: journey.parameters.iter().map(|parameter| parameter.value).collect(),
+        }
+    }
+}

@@ -22,6 +22,7 @@ use super::evaluation::{Evaluation, WindowEvaluation};
 pub fn samples(evaluation: &Evaluation) -> Vec<(Labels, f64)> {
     let mut out = Samples { journey: &evaluation.journey, rendered: Vec::new() };
     out.objectives();
+    out.budgets(&evaluation.windows);
     for window in &evaluation.windows {
         out.window(window);
     }
@@ -63,6 +64,21 @@ impl Samples<'_> {
         if let Some(objective) = &journey.objectives.latency {
             let quantile = objective.quantile.to_string();
             self.push(name::OBJECTIVE_LATENCY, [("quantile", &quantile)], objective.threshold.get());
+        }
+    }
+
+    /// By the longest window answered: budgets should not jump with every quiet minute.
+    fn budgets(&mut self, answered: &[WindowEvaluation]) {
+        let Some(longest) = answered.last() else { return };
+        let Some(allocation) = &longest.composition.allocation else { return };
+        for (component, availability) in self.journey.components.iter().zip(&allocation.components) {
+            if let Some(availability) = availability {
+                self.push(
+                    name::COMPONENT_BUDGET,
+                    [("component", &*component.name)],
+                    shown(availability.get()),
+                );
+            }
         }
     }
 
@@ -335,6 +351,7 @@ mod tests {
                     budget_window: minutes(30 * 1440),
                     page: Vec::new(),
                     ticket: Vec::new(),
+                    links: Default::default(),
                 },
                 rollout_gate: None,
             },
@@ -385,6 +402,7 @@ mod tests {
                 latency_share: 0.5,
             }],
             domains: vec![DomainShare { name: "psp".to_owned(), sensitivity: 0.9, budget_share: 0.25 }],
+            allocation: None,
             width: crate::algebra::composition::Width::default(),
             warnings: Vec::new(),
         }

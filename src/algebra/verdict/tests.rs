@@ -67,6 +67,7 @@ fn journey() -> Journey {
                 budget_window: window("30d"),
                 page: Vec::new(),
                 ticket: Vec::new(),
+                links: Default::default(),
             },
             rollout_gate: None,
         },
@@ -127,6 +128,7 @@ fn composition(availability: [f64; 3], p99: [f64; 3]) -> Composition {
         },
         components: vec![share("a", 0.2), share("b", 0.7), share("c", 0.1)],
         domains: Vec::new(),
+        allocation: None,
         width: crate::algebra::composition::Width::default(),
         warnings: Vec::new(),
     }
