@@ -8,7 +8,8 @@
 //! 2. **scrape window** ([`execute`]): every evaluation interval, evidence is fetched ([`plan`],
 //!    [`upstream`]), composed ([`algebra`]) and rendered as samples ([`synthetic`]);
 //! 3. **explain** ([`mod@derive`]): a journey and its evidence become a derivation that a person can check;
-//! 4. **check** ([`spec`]): files become diagnostics or a [`journey::Journey`].
+//! 4. **compile** ([`spec`], [`emit`]): files become diagnostics or a [`journey::Journey`], and a journey and its
+//!    derivation become rules, gates and reports.
 //!
 //! Dependencies between the top-level modules run one way, in the order in which they are declared here;
 //! `tests/integration/layering.rs` holds them to it. Everything up to and including [`plan`] is pure: no I/O,
@@ -35,6 +36,8 @@ pub mod openslo;
 pub mod spec;
 
 pub mod synthetic;
+
+pub mod emit;
 
 pub mod plan;
 

@@ -4,8 +4,11 @@
 
 pub mod check;
 pub mod check_upstream;
+pub mod compile;
 pub mod completions;
 pub mod demo;
+pub mod diff;
+pub mod diff_model;
 pub mod explain;
 pub mod fmt;
 pub mod query;
@@ -35,6 +38,10 @@ pub struct Cli {
 pub enum Verb {
     /// Check journey specs and report every fault
     Check(check::CheckArgs),
+    /// Compile specs into rules, gates and reports
+    Compile(compile::CompileArgs),
+    /// Say what changed between two versions of specs, and what that does to the bounds
+    Diff(diff::DiffArgs),
     /// Watch a simulated shop: predictions beside what its users saw
     Demo(demo::DemoArgs),
     /// Format the operators of specs, and convert them between tree and text
@@ -64,6 +71,8 @@ impl Verb {
     fn run(self) -> anyhow::Result<Outcome> {
         match self {
             Self::Check(args) => check::run(&args),
+            Self::Compile(args) => compile::run(&args),
+            Self::Diff(args) => diff::run(&args),
             Self::Demo(args) => demo::run(&args),
             Self::Fmt(args) => fmt::run(&args),
             Self::Schema(args) => schema::run(&args),

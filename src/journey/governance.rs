@@ -56,7 +56,7 @@ pub enum BucketError {
 }
 
 /// One tier of the burn-rate policy.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BurnRateTier {
     /// Fires above this multiple of the budget's even burn.
     pub burn_rate: f64,
@@ -64,6 +64,19 @@ pub struct BurnRateTier {
     pub long_window: Window,
     /// The window that ends it quickly.
     pub short_window: Window,
+    /// The `severity` label of its alert; `None`: `page` or `ticket`, as the list that it stands in.
+    pub severity: Option<String>,
+    /// It stays in the spec, but no alert comes from it.
+    pub disabled: bool,
+}
+
+/// Where an alert leads its reader.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AlertLinks {
+    /// What to do.
+    pub runbook_url: Option<String>,
+    /// What to look at.
+    pub dashboard_url: Option<String>,
 }
 
 /// When to page and when to open a ticket.
@@ -75,6 +88,8 @@ pub struct BurnRatePolicy {
     pub page: Vec<BurnRateTier>,
     /// Tiers that open a ticket.
     pub ticket: Vec<BurnRateTier>,
+    /// Where the alerts lead.
+    pub links: AlertLinks,
 }
 
 /// What a rollout must hold to go on.

@@ -625,6 +625,7 @@ pub(super) mod tests {
                     budget_window: "30d".parse().unwrap(),
                     page: Vec::new(),
                     ticket: Vec::new(),
+                    links: Default::default(),
                 },
                 rollout_gate: None,
             },

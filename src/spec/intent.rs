@@ -2,9 +2,10 @@
 
 use super::scalar::{
     ApiVersion, AvailabilityBound, BucketErrorWord, ComponentName, Confidence, DependenceWord, DomainKind,
-    DomainLatencyWord, DomainName, Flag, Fraction, JourneyKind, JourneyName, LatencyBound, MatcherText,
-    MetricName, Mode, Operated, ParameterName, Percentile, Positive, PresetName, Prose, QuantileLevel, Query,
-    RolloutProvider, Scope, SecondsOrDuration, SelectingLabel, Target, Unit, WindowText,
+    DomainLatencyWord, DomainName, Flag, Fraction, JourneyKind, JourneyName, LabelWord, LatencyBound,
+    MatcherText, MetricName, Mode, Operated, ParameterName, Percentile, Positive, PresetName, Prose,
+    QuantileLevel, Query, RolloutProvider, Scope, SecondsOrDuration, SelectingLabel, Switch, Target, Unit,
+    WebAddress, WindowText,
 };
 use super::step::{ExpressionText, Step};
 use crate::document::decode::{At, List, NonEmpty, Placed, Rule, Table, record};
@@ -292,8 +293,12 @@ record! {
     Alerts {
         /// Ignored: compiled files go to `--out`.
         optional output: At<Prose> = "promRuleOutput",
-        /// The period of the budget.
+        /// The period of the budget; by default that of the availability objective.
         optional budget_window: At<WindowText> = "sloBudgetWindow",
+        /// What to do about an alert.
+        optional runbook_url: At<WebAddress> = "runbookURL",
+        /// What to look at.
+        optional dashboard_url: At<WebAddress> = "dashboardURL",
         /// The tiers.
         optional policy: Policy = "burnRatePolicy",
     }
@@ -314,6 +319,10 @@ record! {
         required long_window: At<WindowText> = "longWindow",
         /// The window that ends it quickly.
         required short_window: At<WindowText> = "shortWindow",
+        /// The `severity` label of its alert; by default `page` or `ticket`.
+        optional severity: At<LabelWord> = "severity",
+        /// No alert comes from it.
+        optional disabled: At<Switch> = "disabled",
     }
 
     /// What a rollout must hold.

@@ -114,21 +114,36 @@ fn domains(journey: &Journey, tree: &Tree<'_>, places: &Places, used: &[bool], d
 }
 
 fn policy(journey: &Journey, places: &Places, decoder: &mut Decoder<'_>) {
-    let Some(objective) = &journey.objectives.availability else { return };
-    let greatest = 1.0 / objective.target.complement().get();
+    let objectives = &journey.objectives;
+    // How fast each budget can burn at all, and what bounds it.
+    let availability = objectives.availability.as_ref().map(|objective| {
+        (1.0 / objective.target.complement().get(), format!("a target of {}", objective.target.get()))
+    });
+    let latency = objectives.latency.as_ref().map(|objective| {
+        let greatest = 1.0 / (1.0 - objective.quantile.get());
+        (greatest, format!("a latency objective on the quantile {}", objective.quantile))
+    });
     let policy = &journey.governance.burn_rate_policy;
     for (i, tier) in policy.page.iter().chain(&policy.ticket).enumerate() {
+        if tier.disabled {
+            continue;
+        }
         let place = places.tiers.get(i).copied().unwrap_or(places.spec);
-        // A hair of slack for the rounding of 1 / (1 − target).
-        if tier.burn_rate >= greatest * (1.0 - 1e-9) {
+        for (greatest, what) in availability.iter().chain(&latency) {
+            // A hair of slack for the rounding of 1 / (1 − target).
+            if tier.burn_rate < greatest * (1.0 - 1e-9) {
+                continue;
+            }
             let greatest = (greatest * 1e6).round() / 1e6;
             let message = format!(
-                "with a target of {} nothing burns faster than {greatest}, so the tier of burn rate {} can never fire",
-                objective.target.get(),
+                "with {what} nothing burns faster than {greatest}, so the tier of burn rate {} can never fire",
                 tier.burn_rate
             );
-            let help = format!("choose a burn rate below {greatest}, or a higher target");
+            let help = format!("choose a burn rate below {greatest}, or a stricter objective");
             decoder.report(Code::NeverFires, place, message, Some(help));
+        }
+        if availability.is_none() && latency.is_none() {
+            continue;
         }
         let missing: Vec<_> = [tier.short_window, tier.long_window]
             .into_iter()

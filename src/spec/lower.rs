@@ -7,13 +7,13 @@ use super::intent::{
     Alerts, DomainRule, GovernanceRecord, JourneyIntent, JourneySpec, LatencyRecord, ObjectivesRecord, Tier,
 };
 use super::scalar::{Prose, WindowText};
-use super::{lint, lower_operator, lower_telemetry};
+use super::{default_policy, lint, lower_operator, lower_telemetry};
 use crate::document::decode::{At, Decoder, Placed};
 use crate::document::diagnostic::{Code, did_you_mean};
 use crate::document::tree::NodeId;
 use crate::journey::component::{Component, ComponentKind, LatencyScope, LatencyUnit, Telemetry};
 use crate::journey::domain::{DomainId, DomainLatency, FailureDomain};
-use crate::journey::governance::{BurnRatePolicy, BurnRateTier, Governance, RolloutGate};
+use crate::journey::governance::{AlertLinks, BurnRatePolicy, BurnRateTier, Governance, RolloutGate};
 use crate::journey::objective::{AvailabilityObjective, LatencyObjective, Objectives};
 use crate::journey::{Journey, Parameter};
 use crate::openslo::{Catalog, Ratio, Slo};
@@ -23,10 +23,6 @@ use crate::unit::{Probability, Quantile, Seconds, Window};
 const DEFAULT_BUCKETS_MS: [u64; 11] = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000];
 /// In thousandths.
 const DEFAULT_QUANTILES: [u32; 3] = [500, 900, 990];
-/// The multi-window, multi-burn-rate policy of the SRE Workbook with its fourth tier: burn rate in tenths, long and
-/// short window in minutes.
-const DEFAULT_PAGE: [(u32, u64, u64); 2] = [(144, 60, 5), (60, 360, 30)];
-const DEFAULT_TICKET: [(u32, u64, u64); 2] = [(30, 1_440, 120), (10, 4_320, 360)];
 /// The default period of the budget.
 const DEFAULT_BUDGET_DAYS: u64 = 30;
 
@@ -67,7 +63,7 @@ pub(crate) fn lower(
     let mut parameters = parameters(spec, decoder, &mut places);
     let tree = lower_operator::lower(spec, decoder, &mut components, &mut parameters, &mut places);
     let objectives = objectives(spec.objectives.as_ref());
-    let governance = governance(spec.governance.as_ref(), decoder, &mut places);
+    let governance = governance(spec.governance.as_ref(), &objectives, decoder, &mut places);
     let windows = match &spec.windows {
         Some(windows) => rising(windows.0.items.iter().map(|window| window.value.0)),
         None => rising(governance.as_ref().into_iter().flat_map(|governance| {
@@ -87,6 +83,12 @@ pub(crate) fn lower(
         None => DEFAULT_BUCKETS_MS.iter().map(|ms| Seconds::from_millis(*ms)).collect::<Vec<_>>(),
     };
     let latency = objectives.latency.as_ref();
+    // What a rollout is held to must be evaluated.
+    let gated = governance
+        .as_ref()
+        .and_then(|governance| governance.rollout_gate)
+        .filter(|gate| gate.max_p99_latency_seconds.is_some())
+        .and_then(|_| Quantile::new(0.99).ok());
     let metadata = intent.metadata.as_ref();
     ignored_fields(spec, decoder);
     let journey = Journey {
@@ -103,7 +105,7 @@ pub(crate) fn lower(
             })
             .unwrap_or_default(),
         quantiles: rising_by(
-            quantiles.into_iter().chain(latency.map(|latency| latency.quantile)),
+            quantiles.into_iter().chain(latency.map(|latency| latency.quantile)).chain(gated),
             Quantile::get,
         ),
         latency_buckets: rising_by(
@@ -314,6 +316,7 @@ fn objectives(record: Option<&ObjectivesRecord>) -> Objectives {
 /// `None` where a default does not hold, which cannot be.
 fn governance(
     record: Option<&GovernanceRecord>,
+    objectives: &Objectives,
     decoder: &mut Decoder<'_>,
     places: &mut Places,
 ) -> Option<Governance> {
@@ -341,7 +344,12 @@ fn governance(
                 .map(|confidence| confidence.value.0),
             0.5,
         )?,
-        burn_rate_policy: policy(record.and_then(|record| record.alerts.as_ref()), decoder, places)?,
+        burn_rate_policy: policy(
+            record.and_then(|record| record.alerts.as_ref()),
+            objectives,
+            decoder,
+            places,
+        )?,
         rollout_gate: gate.map(|gate| RolloutGate {
             max_canary_burn_rate: gate.max_burn_rate.as_ref().map(|rate| rate.value.0),
             max_p99_latency_seconds: gate.max_p99.as_ref().map(|p99| p99.value.0),
@@ -349,28 +357,28 @@ fn governance(
     })
 }
 
-fn policy(alerts: Option<&Alerts>, decoder: &mut Decoder<'_>, places: &mut Places) -> Option<BurnRatePolicy> {
+fn policy(
+    alerts: Option<&Alerts>,
+    objectives: &Objectives,
+    decoder: &mut Decoder<'_>,
+    places: &mut Places,
+) -> Option<BurnRatePolicy> {
     let window = |at: &At<WindowText>| at.value.0;
     let budget_window = match alerts.and_then(|alerts| alerts.budget_window.as_ref()) {
         Some(budget) => window(budget),
-        None => Window::from_millis(DEFAULT_BUDGET_DAYS * 86_400_000).ok()?,
+        None => match (&objectives.availability, &objectives.latency) {
+            (Some(availability), _) => availability.window,
+            (None, Some(latency)) => latency.window,
+            (None, None) => Window::from_millis(DEFAULT_BUDGET_DAYS * 86_400_000).ok()?,
+        },
+    };
+    let links = AlertLinks {
+        runbook_url: alerts.and_then(|alerts| alerts.runbook_url.as_ref()).map(|url| url.value.0.clone()),
+        dashboard_url: alerts.and_then(|alerts| alerts.dashboard_url.as_ref()).map(|url| url.value.0.clone()),
     };
     let Some(policy) = alerts.and_then(|alerts| alerts.policy.as_ref()) else {
-        let tiers = |tiers: &[(u32, u64, u64)]| {
-            let tier = |(tenths, long, short): &(u32, u64, u64)| {
-                Some(BurnRateTier {
-                    burn_rate: f64::from(*tenths) / 10.0,
-                    long_window: Window::from_millis(long * 60_000).ok()?,
-                    short_window: Window::from_millis(short * 60_000).ok()?,
-                })
-            };
-            tiers.iter().map(tier).collect::<Option<Vec<_>>>()
-        };
-        return Some(BurnRatePolicy {
-            budget_window,
-            page: tiers(&DEFAULT_PAGE)?,
-            ticket: tiers(&DEFAULT_TICKET)?,
-        });
+        let (page, ticket) = default_policy::tiers(budget_window);
+        return Some(BurnRatePolicy { budget_window, page, ticket, links });
     };
     let mut tiers = |tiers: &[Placed<Tier>]| {
         let mut read = Vec::new();
@@ -393,13 +401,15 @@ fn policy(alerts: Option<&Alerts>, decoder: &mut Decoder<'_>, places: &mut Place
                 burn_rate: rate.value.0,
                 long_window: window(long),
                 short_window: window(short),
+                severity: tier.severity.as_ref().map(|severity| severity.value.0.clone()),
+                disabled: tier.disabled.as_ref().is_some_and(|disabled| disabled.value.0),
             });
         }
         read
     };
     let page = policy.page.as_ref().map(|list| tiers(&list.items)).unwrap_or_default();
     let ticket = policy.ticket.as_ref().map(|list| tiers(&list.items)).unwrap_or_default();
-    Some(BurnRatePolicy { budget_window, page, ticket })
+    Some(BurnRatePolicy { budget_window, page, ticket, links })
 }
 
 /// Fields that are read but change nothing yet say so.

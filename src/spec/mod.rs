@@ -8,6 +8,7 @@
 pub use crate::document::{Code, Diagnostic, MAX_FILE_BYTES, MAX_NODES, Place, Severity, SourceFile};
 
 mod canonical;
+mod default_policy;
 mod evidence_file;
 mod format;
 mod intent;

@@ -124,6 +124,18 @@ texts! {
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
             && !text.contains(['/', ':', '@'])).then(|| text.to_owned()),
         { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$" };
+    /// The value of a label that alerts are routed by.
+    LabelWord(String), "1 to 63 letters, digits and _ . -, beginning with a letter or digit",
+        |text| (text.len() <= 63
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))).then(|| text.to_owned()),
+        { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$" };
+    /// Where a person is led to.
+    WebAddress(String), "an address that begins with http:// or https://, without white space",
+        |text| (text.len() <= 2048
+            && ["http://", "https://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme))
+            && text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '{' | '}' | '"'))).then(|| text.to_owned()),
+        { "type": "string", "maxLength": 2048, "pattern": r#"^https?://[!#-z|~]+$"# };
     /// The name of a component.
     ComponentName(String), "1 to 128 letters, digits and _ . / : @ -, beginning with a letter, digit or _",
         |text| expression::is_name(text).then(|| text.to_owned()),
@@ -409,6 +421,26 @@ impl Scalar for Flag {
     fn read(plain: Plain<'_>, _: &str) -> Result<Self, Code> {
         match plain {
             Plain::Bool(_) => Ok(Self),
+            _ => Err(Code::WrongType),
+        }
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "boolean" })
+    }
+}
+
+/// `true` or `false`.
+#[derive(Debug, Clone)]
+pub(crate) struct Switch(pub(crate) bool);
+
+impl Scalar for Switch {
+    const NAME: &'static str = "Switch";
+    const ALLOWED: &'static str = "true or false";
+
+    fn read(plain: Plain<'_>, _: &str) -> Result<Self, Code> {
+        match plain {
+            Plain::Bool(value) => Ok(Self(value)),
             _ => Err(Code::WrongType),
         }
     }

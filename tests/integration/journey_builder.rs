@@ -76,6 +76,7 @@ impl Case {
                         budget_window: "30d".parse().unwrap(),
                         page: Vec::new(),
                         ticket: Vec::new(),
+                        links: Default::default(),
                     },
                     rollout_gate: None,
                 },

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The modules in the order of `src/lib.rs`: each may use those before it, and itself.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "unit",
     "series",
     "distribution",
@@ -15,6 +15,7 @@ const LAYERS: [&str; 20] = [
     "openslo",
     "spec",
     "synthetic",
+    "emit",
     "plan",
     "config",
     "telemetry",

@@ -4,10 +4,13 @@
 
 mod adversarial_dependence;
 mod alerting;
+mod argo;
 mod brute_force;
 mod cli_check;
 mod common_cause;
 mod coverage;
+mod compile;
+mod compiled_alerts;
 mod demo;
 mod emac_binary;
 mod evidence_engine;

@@ -21,6 +21,17 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     files
 }
 
+/// The folders of compiled journeys.
+fn journeys() -> Vec<String> {
+    let mut journeys: Vec<String> = std::fs::read_dir(root().join("rules"))
+        .unwrap()
+        .map(|entry| format!("rules/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .collect();
+    journeys.sort();
+    assert!(!journeys.is_empty());
+    journeys
+}
+
 fn promtool(arguments: &[&str]) {
     let output = Command::new("promtool").args(arguments).current_dir(root()).output().unwrap();
     assert!(
@@ -68,17 +79,19 @@ fn assert_names_synthetic_series(expression: &str, place: &str) {
 #[test]
 #[cfg_attr(not(has_prometheus), ignore = "needs prometheus and promtool: tests/run installs them")]
 fn the_shipped_rules_pass_promtools_checks_and_their_own_tests() {
-    for file in files("rules", ".rules.yaml") {
-        promtool(&["check", "rules", "--lint=all", "--lint-fatal", file.to_str().unwrap()]);
-    }
-    for file in files("rules", ".test.yaml") {
-        promtool(&["test", "rules", file.to_str().unwrap()]);
+    for journey in journeys() {
+        for name in ["recording-rules", "alerts", "evaluator-guards"] {
+            let file = format!("{journey}/prometheus/{name}.yaml");
+            promtool(&["check", "rules", "--lint=all", "--lint-fatal", &file]);
+        }
+        promtool(&["test", "rules", &format!("{journey}/prometheus/tests.yaml")]);
     }
 }
 
 #[test]
 fn every_shipped_rule_reads_series_that_exist() {
-    for file in files("rules", ".rules.yaml") {
+    let compiled = journeys().into_iter().map(|journey| root().join(journey).join("prometheus/alerts.yaml"));
+    for file in compiled {
         let rules: serde_json::Value =
             serde_saphyr::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
         for rule in

@@ -1,0 +1,146 @@
+//! The gate of a rollout: an Argo `AnalysisTemplate`, and how a Rollout refers to it.
+//!
+//! One number passes or fails; any other answer (nothing, NaN, −Inf, two series) meets neither condition, which Argo calls
+//! inconclusive: the rollout pauses for a person. A refusal (an HTTP error, no connection) is an error: retried every ten
+//! seconds outside `count`, up to [`CONSECUTIVE_ERRORS`] times in a row, so that a restart of emac aborts nothing. Argo
+//! looks at the failure condition first, and takes a lone condition's complement for the other: both are always given.
+
+use super::decimal::exact;
+use super::provenance::object_name;
+use super::selector::{over, series};
+use super::yaml::{Yaml, map};
+use crate::journey::Journey;
+use crate::synthetic::catalog;
+use crate::unit::Window;
+
+/// Five minutes of refusals; Argo's default of 4 gives up after 50 seconds.
+const CONSECUTIVE_ERRORS: usize = 30;
+/// How often the gate looks, and how many times.
+const INTERVAL: &str = "1m";
+const COUNT: usize = 5;
+/// Evidence older than this, in seconds, proves nothing about the canary: inconclusive.
+const OLD_SECONDS: usize = 120;
+/// The quantile that `maxP99LatencySeconds` is about.
+const P99: f64 = 0.99;
+
+/// A duration in Go's notation, which knows no days.
+pub(crate) fn go_duration(window: Window) -> String {
+    let mut rest = window.millis();
+    let mut text = String::new();
+    for (unit, length) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if rest >= length {
+            text += &format!("{}{unit}", rest / length);
+            rest %= length;
+        }
+    }
+    text
+}
+
+/// `None` where the journey has neither an objective nor a gate to hold.
+pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
+    let window = *journey.windows.first()?;
+    let gate = journey.governance.rollout_gate;
+    let objectives = &journey.objectives;
+    let mut metrics = Vec::new();
+    let mut add = |name: &str, query: String, success: String, failure: String| {
+        metrics.push(map([
+            ("name", name.into()),
+            ("initialDelay", go_duration(window).into()),
+            ("interval", INTERVAL.into()),
+            ("count", COUNT.into()),
+            ("failureLimit", 0_usize.into()),
+            ("consecutiveErrorLimit", CONSECUTIVE_ERRORS.into()),
+            ("successCondition", success.into()),
+            ("failureCondition", failure.into()),
+            (
+                "provider",
+                map([(
+                    "prometheus",
+                    map([("address", "{{args.prometheus-address}}".into()), ("query", query.into())]),
+                )]),
+            ),
+        ]));
+    };
+    let at_most = |limit: &str| {
+        (
+            format!("len(result) == 1 && !isNaN(result[0]) && !isInf(result[0]) && result[0] <= {limit}"),
+            format!("len(result) == 1 && result[0] > {limit}"),
+        )
+    };
+    if objectives.availability.is_some() {
+        let limit = exact(gate.and_then(|gate| gate.max_canary_burn_rate).unwrap_or(1.0));
+        let (success, failure) = at_most(&limit);
+        let query = over(catalog::ERROR_BUDGET_BURN_RATE_PESSIMISTIC, journey, window);
+        add("error-budget-burn-rate", format!("max by (journey) ({query})"), success, failure);
+    }
+    let promised =
+        objectives.latency.as_ref().map(|latency| (latency.quantile.get(), latency.threshold.get()));
+    let asked = gate.and_then(|gate| gate.max_p99_latency_seconds).map(|seconds| (P99, seconds));
+    if let Some((level, seconds)) = asked.or(promised) {
+        let quantile = journey.quantiles.iter().find(|q| (q.get() - level).abs() < 1e-12);
+        if let Some(quantile) = quantile {
+            let (success, failure) = at_most(&exact(seconds));
+            let matchers = format!("window=\"{window}\",quantile=\"{quantile}\"");
+            let query = series(catalog::LATENCY_PESSIMISTIC, journey, &matchers);
+            add("latency-seconds", format!("max by (journey) ({query})"), success, failure);
+        }
+    }
+    if metrics_is_empty(journey) {
+        return None;
+    }
+    let age = series(catalog::EVIDENCE_AGE, journey, "");
+    // Old evidence neither promotes nor aborts.
+    let (fresh, _) = at_most(&OLD_SECONDS.to_string());
+    add("evidence-age-seconds", format!("max by (journey) ({age})"), fresh, "false".to_owned());
+    Some(map([
+        ("apiVersion", "argoproj.io/v1alpha1".into()),
+        ("kind", "AnalysisTemplate".into()),
+        (
+            "metadata",
+            map([
+                ("name", object_name(journey, "gate").into()),
+                ("labels", map([("app.kubernetes.io/managed-by", "emac".into())])),
+            ]),
+        ),
+        (
+            "spec",
+            map([
+                (
+                    "args",
+                    Yaml::List(vec![map([("name", "prometheus-address".into()), ("value", address.into())])]),
+                ),
+                ("metrics", Yaml::List(metrics)),
+            ]),
+        ),
+    ]))
+}
+
+fn metrics_is_empty(journey: &Journey) -> bool {
+    journey.objectives.availability.is_none()
+        && journey.objectives.latency.is_none()
+        && journey.governance.rollout_gate.is_none_or(|gate| gate.max_p99_latency_seconds.is_none())
+}
+
+/// Steps to be merged into a Rollout.
+pub(crate) fn rollout(journey: &Journey) -> Yaml {
+    let analysis = || {
+        map([(
+            "analysis",
+            map([(
+                "templates",
+                Yaml::List(vec![map([("templateName", object_name(journey, "gate").into())])]),
+            )]),
+        )])
+    };
+    let weight = |percent: usize| map([("setWeight", percent.into())]);
+    map([(
+        "spec",
+        map([(
+            "strategy",
+            map([(
+                "canary",
+                map([("steps", Yaml::List(vec![weight(10), analysis(), weight(50), analysis()]))]),
+            )]),
+        )]),
+    )])
+}

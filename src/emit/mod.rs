@@ -1,0 +1,117 @@
+//! Artifacts: a journey and its derivation become what platforms run and people review.
+//!
+//! [`artifacts`] is a function of its arguments alone: the same journey, derivation and options give the same bytes. Rules
+//! ([`recording`], [`alert`], [`guard`]) read the synthetic series; [`unit_test`] holds the alerts to what they must do in
+//! promtool's own terms; [`argo`] gates a rollout; [`dashboard`] shows the journey; [`report`] says how every number
+//! came about and which artifact rests on which node. No number is computed here: they come from the derivation.
+
+mod alert;
+mod argo;
+mod dashboard;
+mod decimal;
+mod guard;
+mod provenance;
+mod recording;
+mod report;
+mod report_text;
+mod rule;
+mod selector;
+mod tier;
+mod unit_test;
+mod yaml;
+
+use crate::derive::Derivation;
+use crate::journey::Journey;
+use crate::journey::evidence::Evidence;
+
+pub use provenance::MARK;
+
+/// What runs the rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Target {
+    /// Rule files of Prometheus (and vmalert).
+    #[default]
+    Prometheus,
+    /// `PrometheusRule` of the Prometheus operator.
+    Operator,
+    /// `VMRule` of the VictoriaMetrics operator.
+    Vm,
+}
+
+/// What a compilation depends on beside the journey and its evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// What runs the rules.
+    pub target: Target,
+    /// Where rollouts reach emac, such as `http://emac:9099`.
+    pub address: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { target: Target::default(), address: "http://emac:9099".to_owned() }
+    }
+}
+
+/// One file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// Below the output folder, with `/`: `checkout/prometheus/alerts.yaml`.
+    pub path: String,
+    /// Its content, ending with a line break.
+    pub text: String,
+}
+
+/// Every artifact of one journey, in a fixed order. `derivation` is of this journey over this evidence.
+#[must_use]
+pub fn artifacts(
+    journey: &Journey,
+    evidence: &Evidence,
+    derivation: &Derivation,
+    options: &Options,
+) -> Vec<Artifact> {
+    let header = provenance::header(journey);
+    let mut artifacts = Vec::new();
+    let mut push = |path: &str, text: String| {
+        artifacts.push(Artifact { path: format!("{}/{path}", journey.name), text });
+    };
+    let rules = |name: &str, groups: Vec<rule::Group>| {
+        format!("{header}{}", rule::document(journey, name, &groups, options.target).render())
+    };
+    push(RECORDING, rules("recording-rules", vec![recording::group(journey)]));
+    let alerts = vec![alert::group(journey), guard::group(journey)];
+    if options.target == Target::Prometheus {
+        push(ALERTS, rules("alerts", alerts.clone()));
+        push(EVALUATOR_GUARDS, rules("evaluator-guards", vec![guard::evaluator(journey, options.target)]));
+        push(TESTS, format!("{header}{}", unit_test::document(journey).render()));
+    } else {
+        push(ALERTS, rules("alerts", alerts));
+        push(EVALUATOR_GUARDS, rules("evaluator-guards", vec![guard::evaluator(journey, options.target)]));
+    }
+    if let Some(template) = argo::template(journey, &options.address) {
+        push(TEMPLATE, format!("{header}{}", template.render()));
+        push(ROLLOUT, format!("{header}{}", argo::rollout(journey).render()));
+    }
+    push(DASHBOARD, dashboard::document(journey));
+    let written: Vec<String> = artifacts.iter().map(|artifact: &Artifact| artifact.path.clone()).collect();
+    let report = report::Report::new(journey, evidence, derivation, &written);
+    artifacts.push(Artifact {
+        path: format!("{}/{REPORT}", journey.name),
+        text: format!("{header}{}", report.yaml().render()),
+    });
+    artifacts.push(Artifact {
+        path: format!("{}/{REPORT_TEXT}", journey.name),
+        text: report_text::markdown(&report),
+    });
+    artifacts
+}
+
+const RECORDING: &str = "prometheus/recording-rules.yaml";
+const ALERTS: &str = "prometheus/alerts.yaml";
+const EVALUATOR_GUARDS: &str = "prometheus/evaluator-guards.yaml";
+const TESTS: &str = "prometheus/tests.yaml";
+const TEMPLATE: &str = "argo/analysis-template.yaml";
+const ROLLOUT: &str = "argo/rollout-snippet.yaml";
+const DASHBOARD: &str = "grafana/dashboard.json";
+const REPORT: &str = "report/derivation.yaml";
+const REPORT_TEXT: &str = "report/derivation.md";

@@ -1,0 +1,102 @@
+//! Rules and their groups, and the documents that platforms read them from.
+
+use super::Target;
+use super::provenance::object_name;
+use super::yaml::{Yaml, map};
+use crate::journey::Journey;
+
+/// One rule.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Rule {
+    Record {
+        name: String,
+        expr: String,
+        labels: Vec<(String, String)>,
+    },
+    Alert {
+        name: &'static str,
+        expr: String,
+        hold_minutes: u64,
+        keep_minutes: u64,
+        labels: Vec<(String, String)>,
+        annotations: Vec<(&'static str, String)>,
+    },
+}
+
+/// Rules evaluated one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// A duration in Prometheus' notation.
+pub(crate) fn minutes(count: u64) -> String {
+    if count >= 60 && count.is_multiple_of(60) { format!("{}h", count / 60) } else { format!("{count}m") }
+}
+
+pub(crate) fn table<K: AsRef<str>>(pairs: &[(K, String)]) -> Yaml {
+    Yaml::Map(pairs.iter().map(|(key, value)| (key.as_ref().to_owned(), value.as_str().into())).collect())
+}
+
+impl Rule {
+    fn yaml(&self) -> Yaml {
+        let mut fields: Vec<(String, Yaml)> = Vec::new();
+        let mut push = |key: &str, value: Yaml| fields.push((key.to_owned(), value));
+        match self {
+            Self::Record { name, expr, labels } => {
+                push("record", name.as_str().into());
+                push("expr", expr.as_str().into());
+                if !labels.is_empty() {
+                    push("labels", table(labels));
+                }
+            }
+            Self::Alert { name, expr, hold_minutes, keep_minutes, labels, annotations } => {
+                push("alert", (*name).into());
+                push("expr", expr.as_str().into());
+                if *hold_minutes > 0 {
+                    push("for", minutes(*hold_minutes).into());
+                }
+                if *keep_minutes > 0 {
+                    push("keep_firing_for", minutes(*keep_minutes).into());
+                }
+                push("labels", table(labels));
+                push("annotations", table(annotations));
+            }
+        }
+        Yaml::Map(fields)
+    }
+}
+
+fn groups(groups: &[Group]) -> Yaml {
+    let group = |group: &Group| {
+        map([
+            ("name", group.name.as_str().into()),
+            ("rules", Yaml::List(group.rules.iter().map(Rule::yaml).collect())),
+        ])
+    };
+    Yaml::List(groups.iter().filter(|group| !group.rules.is_empty()).map(group).collect())
+}
+
+/// The document of these groups for a platform.
+pub(crate) fn document(journey: &Journey, name: &str, of: &[Group], target: Target) -> Yaml {
+    let object = |version: &str, kind: &str| {
+        map([
+            ("apiVersion", version.into()),
+            ("kind", kind.into()),
+            (
+                "metadata",
+                map([
+                    ("name", object_name(journey, name).into()),
+                    ("labels", map([("app.kubernetes.io/managed-by", "emac".into())])),
+                ]),
+            ),
+            ("spec", map([("groups", groups(of))])),
+        ])
+    };
+    match target {
+        Target::Prometheus => map([("groups", groups(of))]),
+        Target::Operator => object("monitoring.coreos.com/v1", "PrometheusRule"),
+        Target::Vm => object("operator.victoriametrics.com/v1beta1", "VMRule"),
+    }
+}

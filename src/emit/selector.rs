@@ -1,0 +1,70 @@
+//! PromQL over a journey's synthetic series, written in one place.
+//!
+//! Every expression aggregates by the labels that carry meaning: a scrape adds `job` and `instance`, and several
+//! replicas of emac answer at once. Then the side that hurts is taken.
+
+use super::tier::{Budget, Tier};
+use crate::journey::Journey;
+use crate::synthetic::catalog;
+use crate::unit::Window;
+
+pub(crate) fn pessimistic(budget: Budget) -> &'static str {
+    match budget {
+        Budget::Availability => catalog::ERROR_BUDGET_BURN_RATE_PESSIMISTIC,
+        Budget::Latency => catalog::LATENCY_BUDGET_BURN_RATE_PESSIMISTIC,
+    }
+}
+
+pub(crate) fn proven(budget: Budget) -> &'static str {
+    match budget {
+        Budget::Availability => catalog::ERROR_BUDGET_BURN_RATE_LOWER_CONFIDENCE,
+        Budget::Latency => catalog::LATENCY_BUDGET_BURN_RATE_LOWER_CONFIDENCE,
+    }
+}
+
+/// `name{journey="…"}` with further matchers as written.
+pub(crate) fn series(name: &str, journey: &Journey, more: &str) -> String {
+    let comma = if more.is_empty() { "" } else { "," };
+    format!("{name}{{journey=\"{}\"{comma}{more}}}", journey.name)
+}
+
+/// The same over one window.
+pub(crate) fn over(name: &str, journey: &Journey, window: Window) -> String {
+    series(name, journey, &format!("window=\"{window}\""))
+}
+
+/// A regular expression of these windows.
+pub(crate) fn any_of(windows: &[Window]) -> String {
+    windows.iter().map(ToString::to_string).collect::<Vec<_>>().join("|")
+}
+
+/// The pessimistic reading burns faster than `rate` in both windows, and the samples prove that budget burns at all.
+pub(crate) fn burning(journey: &Journey, budget: Budget, tier: &Tier, rate: f64) -> String {
+    let rate = super::decimal::exact(rate);
+    let at = |name: &str, window| format!("max by (journey) ({})", over(name, journey, window));
+    format!(
+        "{} > {rate}\nand\n{} > {rate}\nand\n{} > 1",
+        at(pessimistic(budget), tier.long),
+        at(pessimistic(budget), tier.short),
+        at(proven(budget), tier.long),
+    )
+}
+
+/// The model is there, but not every burn rate that the tiers read is there as a number. (NaN fails `>= 0`.)
+pub(crate) fn incomplete(journey: &Journey, budgets: &[Budget], all: &[Window], long: &[Window]) -> String {
+    let mut complete = Vec::new();
+    for &budget in budgets {
+        for (name, windows) in [(pessimistic(budget), all), (proven(budget), long)] {
+            let selector = series(name, journey, &format!("window=~\"{}\"", any_of(windows)));
+            complete.push(format!(
+                "  count by (journey) (max by (journey, window) ({selector}) >= 0) == {}",
+                windows.len()
+            ));
+        }
+    }
+    format!(
+        "max by (journey) ({})\nunless on (journey) (\n{}\n)",
+        series(catalog::MODEL_INFO, journey, ""),
+        complete.join("\n  and on (journey)\n")
+    )
+}

@@ -1,0 +1,316 @@
+//! Unit tests of the alerts, in promtool's format: each tier fires, holds, is kept and resets; stays silent at its
+//! threshold and where the samples prove nothing; fires at `+Inf`; and where its signal is NaN, stale or gone, a guard
+//! fires in its place.
+
+use super::alert;
+use super::decimal::exact;
+use super::guard;
+use super::rule::{minutes, table};
+use super::selector::{over, pessimistic, proven, series};
+use super::tier::{Budget, Tier, tiers, windows};
+use super::yaml::{Yaml, map};
+use crate::journey::Journey;
+use crate::synthetic::catalog;
+
+/// Samples of one phase of a guard's test, one a minute.
+const GUARD_PHASE: u64 = 10;
+
+/// The file; empty where the journey has neither objectives nor guards to test.
+pub(crate) fn document(journey: &Journey) -> Yaml {
+    let tiers = tiers(journey);
+    let budgets = Budget::of(journey);
+    let mut tests = Vec::new();
+    for tier in &tiers {
+        for &budget in &budgets {
+            tests.push(tier_test(journey, budget, tier));
+        }
+    }
+    if let Some(first) = tiers.first()
+        && budgets.contains(&Budget::Availability)
+    {
+        if journey.components.len() > 1 {
+            tests.push(contributor_test(journey, first, "component"));
+        }
+        if alert::shared_domains(journey) {
+            tests.push(contributor_test(journey, first, "domain"));
+        }
+    }
+    if !tiers.is_empty() && !budgets.is_empty() {
+        tests.push(incomplete_test(journey, &budgets, &tiers));
+    }
+    tests.push(absent_test(journey));
+    tests.push(evidence_test(journey));
+    map([
+        ("rule_files", Yaml::List(vec!["alerts.yaml".into()])),
+        ("evaluation_interval", "1m".into()),
+        ("tests", Yaml::List(tests)),
+    ])
+}
+
+/// What a series is during a phase.
+#[derive(Clone, Copy)]
+enum Value {
+    Number(f64),
+    NotANumber,
+    Gone,
+}
+
+/// In promtool's notation: `2x19` is twenty times 2. NaN and +Inf have no short form.
+fn values(phases: &[Value], samples: u64) -> String {
+    phased(&phases.iter().map(|value| (samples, *value)).collect::<Vec<_>>())
+}
+
+/// The same for phases of different lengths.
+fn phased(phases: &[(u64, Value)]) -> String {
+    let phase = |&(samples, value): &(u64, Value)| match value {
+        Value::Number(value) if value.is_finite() => format!("{}x{}", exact(value), samples - 1),
+        Value::Number(_) => vec!["Inf"; usize::try_from(samples).unwrap_or(0)].join(" "),
+        Value::NotANumber => vec!["NaN"; usize::try_from(samples).unwrap_or(0)].join(" "),
+        Value::Gone => format!("stale _x{}", samples - 1),
+    };
+    phases.iter().map(phase).collect::<Vec<_>>().join(" ")
+}
+
+fn input(series: String, values: String) -> Yaml {
+    map([("series", series.into()), ("values", values.into())])
+}
+
+fn test(name: String, inputs: Vec<Yaml>, checks: Vec<Yaml>) -> Yaml {
+    map([
+        ("name", name.into()),
+        ("interval", "1m".into()),
+        ("input_series", Yaml::List(inputs)),
+        ("alert_rule_test", Yaml::List(checks)),
+    ])
+}
+
+fn check(at: u64, name: &str, expected: Vec<Yaml>) -> Yaml {
+    map([("eval_time", minutes(at).into()), ("alertname", name.into()), ("exp_alerts", Yaml::List(expected))])
+}
+
+/// One expected alert; templates in the annotations are given their values by `fill`.
+fn expected(
+    labels: Vec<(String, String)>,
+    annotations: Vec<(&'static str, String)>,
+    fill: &dyn Fn(String) -> String,
+) -> Yaml {
+    let filled: Vec<(&str, String)> = annotations.into_iter().map(|(key, text)| (key, fill(text))).collect();
+    map([("exp_labels", table(&labels)), ("exp_annotations", table(&filled))])
+}
+
+fn with(journey: &Journey, severity: &str, tier: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut labels = alert::labels(journey, severity, tier);
+    labels.push(("journey".to_owned(), journey.name.clone()));
+    labels.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    labels
+}
+
+/// The template's place taken by `by`.
+fn filled(text: &str, by: &str) -> String {
+    match (text.find("{{"), text.rfind("}}")) {
+        (Some(from), Some(to)) => format!("{}{by}{}", &text[..from], &text[to + 2..]),
+        _ => text.to_owned(),
+    }
+}
+
+fn tier_test(journey: &Journey, budget: Budget, tier: &Tier) -> Yaml {
+    // A burn beyond the threshold, whatever that is.
+    let mut burn = 1000.0;
+    while burn <= tier.rate {
+        burn *= 10.0;
+    }
+    let (hold, keep) = (tier.urgency.hold_minutes(), tier.urgency.keep_minutes());
+    let (fires, resets) = (hold + 3, keep + 3);
+    let number = |long: f64, short: f64, proven: f64| [long, short, proven].map(Value::Number);
+    let phases = [
+        (3, number(0.0, 0.0, 0.0)),
+        (fires, number(burn, burn, 2.0)),
+        (resets, number(burn, 0.0, 2.0)),
+        (fires, number(tier.rate, tier.rate, 2.0)),
+        (fires, number(burn, burn, 1.0)),
+        (fires, number(f64::INFINITY, f64::INFINITY, 2.0)),
+        (resets, number(0.0, 0.0, 0.0)),
+        (fires, [Value::NotANumber; 3]),
+        (fires, [Value::Gone; 3]),
+    ];
+    let of = |index: usize| phased(&phases.map(|(minutes, phase)| (minutes, phase[index])));
+    let share = match budget {
+        Budget::Availability => catalog::COMPONENT_BUDGET_SHARE,
+        Budget::Latency => catalog::COMPONENT_LATENCY_SHARE,
+    };
+    let component = journey.components.first().map_or("", |component| component.name.as_str());
+    let total: u64 = phases.iter().map(|(minutes, _)| minutes).sum();
+    let inputs = vec![
+        input(over(pessimistic(budget), journey, tier.long), of(0)),
+        input(over(pessimistic(budget), journey, tier.short), of(1)),
+        input(over(proven(budget), journey, tier.long), of(2)),
+        input(
+            series(share, journey, &format!("window=\"{}\",component=\"{component}\"", tier.long)),
+            format!("0.9x{}", total - 1),
+        ),
+    ];
+    let fired = || {
+        let fill = |text: String| filled(&text, component);
+        vec![expected(
+            with(journey, &tier.severity, &tier.label, &[]),
+            alert::annotations(journey, budget, tier),
+            &fill,
+        )]
+    };
+    let start = |phase: usize| phases[..phase].iter().map(|(minutes, _)| minutes).sum::<u64>();
+    let end = |phase: usize| start(phase + 1) - 1;
+    let name = budget.alert();
+    let checks = vec![
+        check(end(0), name, Vec::new()),
+        check(start(1) + hold - 1, name, Vec::new()),
+        check(end(1), name, fired()),
+        check(start(2) + keep - 1, name, fired()),
+        check(end(2), name, Vec::new()),
+        check(end(3), name, Vec::new()),
+        check(end(4), name, Vec::new()),
+        check(end(5), name, fired()),
+        check(end(6), name, Vec::new()),
+        check(end(7), name, Vec::new()),
+        check(end(8), name, Vec::new()),
+    ];
+    test(
+        format!(
+            "{} {}: normal, burning, reset, threshold, unproven, +Inf, normal, NaN, stale",
+            budget.name(),
+            tier.label
+        ),
+        inputs,
+        checks,
+    )
+}
+
+fn contributor_test(journey: &Journey, tier: &Tier, kind: &str) -> Yaml {
+    let (name, share, member) = match kind {
+        "component" => (
+            alert::COMPONENT_ALERT,
+            catalog::COMPONENT_BUDGET_SHARE,
+            journey.components.first().map_or("", |component| component.name.as_str()),
+        ),
+        _ => (
+            alert::DOMAIN_ALERT,
+            catalog::DOMAIN_BUDGET_SHARE,
+            journey.domains.first().map_or("", |domain| domain.name.as_str()),
+        ),
+    };
+    let budget = Budget::Availability;
+    let burn = values(&[Value::Number(2.0)], 45);
+    let shares = phased(&[(10, Value::Number(0.9)), (35, Value::Number(0.2))]);
+    let inputs = vec![
+        input(over(pessimistic(budget), journey, tier.long), burn.clone()),
+        input(over(pessimistic(budget), journey, tier.short), burn.clone()),
+        input(over(proven(budget), journey, tier.long), burn),
+        input(series(share, journey, &format!("window=\"{}\",{kind}=\"{member}\"", tier.long)), shares),
+    ];
+    let fill = |text: String| filled(&text, member);
+    let fires = expected(
+        with(journey, "info", "contributor", &[(kind, member)]),
+        alert::contributor_annotations(journey, kind),
+        &fill,
+    );
+    let checks = vec![check(5, name, vec![fires]), check(40, name, Vec::new())];
+    test(format!("the {kind} that dominates is named while it does"), inputs, checks)
+}
+
+/// Every tier's long window turns NaN, recovers, goes stale, recovers.
+fn incomplete_test(journey: &Journey, budgets: &[Budget], tiers: &[Tier]) -> Yaml {
+    let (all, long) = windows(tiers);
+    let healthy = Value::Number(0.0);
+    let during = |broken: &dyn Fn(&Tier) -> bool| -> Vec<Value> {
+        let mut phases = vec![healthy];
+        for tier in tiers {
+            let states = if broken(tier) { [Value::NotANumber, healthy, Value::Gone] } else { [healthy; 3] };
+            phases.extend(states);
+            phases.push(healthy);
+        }
+        phases
+    };
+    let mut inputs = vec![input(
+        series(catalog::MODEL_INFO, journey, "digest=\"d\""),
+        format!("1x{}", GUARD_PHASE * (4 * tiers.len() as u64 + 1) - 1),
+    )];
+    for &budget in budgets {
+        for &window in &all {
+            let phases = during(&|tier: &Tier| tier.long == window);
+            inputs.push(input(over(pessimistic(budget), journey, window), values(&phases, GUARD_PHASE)));
+        }
+        for &window in &long {
+            let phases = during(&|_: &Tier| false);
+            inputs.push(input(over(proven(budget), journey, window), values(&phases, GUARD_PHASE)));
+        }
+    }
+    let fires = || {
+        let labels = with(journey, &guard::severity(journey), "guard", &[]);
+        vec![expected(labels, guard::annotations(journey, guard::INCOMPLETE), &|text| text)]
+    };
+    let end = |phase: u64| (phase + 1) * GUARD_PHASE - 1;
+    let mut checks = vec![check(end(0), guard::INCOMPLETE, Vec::new())];
+    for index in 0..tiers.len() as u64 {
+        for (phase, fired) in [(1, true), (2, false), (3, true), (4, false)] {
+            let expected = if fired { fires() } else { Vec::new() };
+            checks.push(check(end(4 * index + phase), guard::INCOMPLETE, expected));
+        }
+    }
+    test("a tier whose signal is NaN or gone has its guard".to_owned(), inputs, checks)
+}
+
+fn absent_test(journey: &Journey) -> Yaml {
+    let inputs = vec![input(
+        series(catalog::MODEL_INFO, journey, "digest=\"d\""),
+        values(&[Value::Number(1.0), Value::Gone, Value::Number(1.0)], GUARD_PHASE),
+    )];
+    let fires = expected(
+        with(journey, &guard::severity(journey), "guard", &[]),
+        guard::annotations(journey, guard::ABSENT),
+        &|text| text,
+    );
+    let checks = vec![
+        check(9, guard::ABSENT, Vec::new()),
+        check(10 + guard::HOLD_MINUTES - 1, guard::ABSENT, Vec::new()),
+        check(19, guard::ABSENT, vec![fires]),
+        check(29, guard::ABSENT, Vec::new()),
+    ];
+    test("silence is not health: the proxy is gone, then back".to_owned(), inputs, checks)
+}
+
+fn evidence_test(journey: &Journey) -> Yaml {
+    let flag = [Value::Number(0.0), Value::Number(1.0), Value::Number(0.0)];
+    let reason = |reason: &str| series(catalog::EVIDENCE_MISSING, journey, &format!("reason=\"{reason}\""));
+    let inputs = vec![
+        input(
+            series(catalog::EVIDENCE_AGE, journey, ""),
+            values(&[Value::Number(10.0), Value::Number(300.0), Value::Number(10.0)], GUARD_PHASE),
+        ),
+        input(reason("upstream"), values(&flag, GUARD_PHASE)),
+        input(reason("no_traffic"), values(&flag, GUARD_PHASE)),
+        input(reason("retention"), values(&flag, GUARD_PHASE)),
+    ];
+    let old = expected(
+        with(journey, &guard::severity(journey), "guard", &[]),
+        guard::annotations(journey, guard::OLD),
+        &|text| text,
+    );
+    let missing = |name: &str, severity: String, reason: &'static str| {
+        let fill = move |text: String| filled(&text, reason);
+        let labels = with(journey, &severity, "guard", &[("reason", reason)]);
+        vec![expected(labels, guard::annotations(journey, name), &fill)]
+    };
+    let mut checks = vec![
+        check(9, guard::OLD, Vec::new()),
+        check(19, guard::OLD, vec![old]),
+        check(29, guard::OLD, Vec::new()),
+    ];
+    for (name, severity, reason) in [
+        (guard::MISSING, guard::severity(journey), "upstream"),
+        (guard::WEAK, guard::weak_severity(journey), "no_traffic"),
+    ] {
+        checks.push(check(9, name, Vec::new()));
+        checks.push(check(19, name, missing(name, severity, reason)));
+        checks.push(check(29, name, Vec::new()));
+    }
+    test("old and missing evidence is said".to_owned(), inputs, checks)
+}

@@ -1,0 +1,532 @@
+//! `emac compile` and `emac diff`: what is emitted passes the tools that will run it, stays the same for the same spec, and
+//! changes little for a small change.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use emac::algebra::compose::Composer;
+use emac::derive::explain;
+use emac::emit::{self, Artifact, Options, Target};
+use emac::journey::Journey;
+use emac::journey::evidence::{ComponentEvidence, Evidence, Measurement};
+use emac::spec::{self, SourceFile};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The specs that ship with the project.
+const EXAMPLES: [&str; 3] = ["examples/specs/checkout", "examples/specs/timeouts", "src/demo/shop"];
+
+fn spec_files(folder: &Path) -> Vec<SourceFile> {
+    let mut files = Vec::new();
+    let mut pending = vec![folder.to_owned()];
+    while let Some(folder) = pending.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap();
+                files.push(SourceFile { path: path.display().to_string(), text });
+            }
+        }
+    }
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+pub(crate) fn journeys_of(files: &[SourceFile]) -> Vec<Journey> {
+    let loaded = spec::load(files);
+    let errors: Vec<String> =
+        loaded.diagnostics.iter().filter(|d| d.code.starts_with('E')).map(ToString::to_string).collect();
+    assert!(errors.is_empty() && !loaded.journeys.is_empty(), "{errors:#?}");
+    loaded.journeys
+}
+
+fn one(text: &str) -> Journey {
+    journeys_of(&[SourceFile { path: "j.yaml".to_owned(), text: text.to_owned() }]).remove(0)
+}
+
+pub(crate) fn compiled(journey: &Journey, target: Target) -> Vec<Artifact> {
+    let evidence = Evidence::of_contracts(journey);
+    let derivation = explain(&mut Composer::new(), journey, &evidence, None);
+    emit::artifacts(journey, &evidence, &derivation, &Options { target, ..Options::default() })
+}
+
+/// The text of the artifact whose path ends so.
+pub(crate) fn artifact<'a>(artifacts: &'a [Artifact], end: &str) -> Option<&'a str> {
+    artifacts.iter().find(|artifact| artifact.path.ends_with(end)).map(|artifact| artifact.text.as_str())
+}
+
+/// Every shipped journey, compiled.
+pub(crate) fn examples() -> Vec<(String, Vec<Artifact>)> {
+    EXAMPLES
+        .iter()
+        .flat_map(|folder| journeys_of(&spec_files(&root().join(folder))))
+        .map(|journey| (journey.name.clone(), compiled(&journey, Target::Prometheus)))
+        .collect()
+}
+
+fn emac(args: &[&str], folder: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_emac")).args(args).current_dir(folder).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn promtool(args: &[&str], folder: &Path) {
+    let output = Command::new("promtool").args(args).current_dir(folder).output().unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "promtool {args:?}: {}{}", said(&output.stdout), said(&output.stderr));
+}
+
+/// Writes the artifacts into folders of their own and lets promtool check the rules and, where asked to, run the tests.
+fn assert_promtool_accepts(all: &[(String, Vec<Artifact>)], with_tests: impl Fn(usize) -> bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rules, mut tests) = (Vec::new(), Vec::new());
+    for (index, (name, artifacts)) in all.iter().enumerate() {
+        for artifact in artifacts.iter().filter(|artifact| artifact.path.contains("/prometheus/")) {
+            let path = folder.path().join(index.to_string()).join(&artifact.path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &artifact.text).unwrap();
+            let path = format!("{index}/{}", artifact.path);
+            if !path.ends_with("tests.yaml") {
+                rules.push(path);
+            } else if with_tests(index) {
+                tests.push(path);
+            }
+        }
+        assert!(artifacts.iter().any(|a| a.path.ends_with("tests.yaml")), "{name}");
+    }
+    for rules in rules.chunks(60) {
+        let args: Vec<&str> = ["check", "rules", "--lint=all", "--lint-fatal"]
+            .into_iter()
+            .chain(rules.iter().map(String::as_str))
+            .collect();
+        promtool(&args, folder.path());
+    }
+    for tests in tests.chunks(20) {
+        let args: Vec<&str> = ["test", "rules"].into_iter().chain(tests.iter().map(String::as_str)).collect();
+        promtool(&args, folder.path());
+    }
+}
+
+#[test]
+#[cfg_attr(not(has_prometheus), ignore = "needs prometheus and promtool: tests/run installs them")]
+fn every_example_passes_promtools_checks_and_its_own_tests() {
+    assert_promtool_accepts(&examples(), |_| true);
+}
+
+/// A valid spec of random size, policy, objectives and names.
+fn random_spec(seed: u64) -> String {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let n = rng.random_range(1..9_usize);
+    let leaf = |i: usize| format!("c{i}");
+    let mut parts: Vec<String> = (0..n).map(leaf).collect();
+    while parts.len() > 1 {
+        let take = rng.random_range(2..=parts.len().min(4));
+        let taken: Vec<String> = parts.drain(..take).collect();
+        let all = taken.join(", ");
+        parts.push(match rng.random_range(0..6) {
+            0 => format!("Parallel({all})"),
+            1 => format!("Race({all})"),
+            2 => format!("KofN({}; {all})", rng.random_range(1..=take)),
+            3 => format!("Fallback({}, {})", taken[0], taken[1..].first().unwrap())
+                .replace("Fallback", if take == 2 { "Fallback" } else { "Series" }),
+            4 if take == 2 => format!("Timeout({}ms; {all})", rng.random_range(1..900)),
+            _ => format!("Series({all})"),
+        });
+        // What the arms above left out comes back.
+        if let Some(last) = parts.pop() {
+            let missing: Vec<&String> = taken.iter().filter(|t| !last.contains(t.as_str())).collect();
+            parts.push(if missing.is_empty() {
+                last
+            } else {
+                format!("Series({last}, {})", missing.into_iter().cloned().collect::<Vec<_>>().join(", "))
+            });
+        }
+        let turn = rng.random_range(0..parts.len());
+        parts.rotate_left(turn);
+    }
+    let names = [
+        "checkout",
+        "Pay_Now",
+        "a.b-c",
+        "x",
+        "search-2",
+        "very-long-name-that-goes-on-and-on-and-on-for-more-than-sixty-characters",
+    ];
+    let target = [0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99999][rng.random_range(0..8)];
+    let budget = ["30d", "28d", "7d", "90d", "1d"][rng.random_range(0..5)];
+    let mut text = format!(
+        "apiVersion: emac.dev/v1alpha1\nkind: JourneyIntent\nmetadata: {{name: {}, labels: {{team: t{seed}, emac.example: \"x\"}}}}\nspec:\n  objectives:\n",
+        names[rng.random_range(0..names.len())]
+    );
+    let (mut availability, latency) = (rng.random_bool(0.85), rng.random_bool(0.7));
+    availability |= !latency;
+    if availability {
+        let sli = if rng.random_bool(0.4) {
+            ", sli: {goodEventQuery: 'sum(rate(g[{{window}}]))', totalEventQuery: 'sum(rate(t[{{ .window }}]))'}"
+        } else {
+            ""
+        };
+        let _ = writeln!(text, "    availability: {{window: {budget}, target: {target}{sli}}}");
+    }
+    if latency {
+        let p = ["p50", "p90", "p99", "p99.9"][rng.random_range(0..4)];
+        let _ = writeln!(
+            text,
+            "    latency: {{window: {budget}, objective: {{metric: {p}, threshold: {}ms}}}}",
+            rng.random_range(1..5000)
+        );
+    }
+    let _ = writeln!(text, "  expression: {}\n  components:", parts[0]);
+    for i in 0..n {
+        let domains = ["[]", "[d0]", "[d0, d1]", "[k8s/zone]"][rng.random_range(0..4)];
+        let _ = writeln!(
+            text,
+            "    c{i}: {{histogram: h, matchers: {{service: c{i}}}, failureDomains: {domains}}}"
+        );
+    }
+    text += "  governance:\n";
+    if rng.random_bool(0.5) {
+        text += "    progressiveDelivery: {gate: {maxCanaryBurnRate: 1.5, maxP99LatencySeconds: 0.25}}\n";
+    }
+    text += "    alerts:\n      runbookURL: https://example.org/run?a=b&c=d#e\n";
+    if rng.random_bool(0.5) {
+        text += "      burnRatePolicy:\n";
+        for (list, rates) in [("page", [14.4, 6.0]), ("ticket", [3.0, 1.0])] {
+            let _ = writeln!(text, "        {list}:");
+            for (i, rate) in rates.iter().enumerate().take(rng.random_range(1..3)) {
+                let long = ["30m", "1h", "6h", "1d"][rng.random_range(0..4)];
+                let short = ["1m", "5m", "15m"][rng.random_range(0..3)];
+                let more = ["", ", severity: sev1", ", disabled: true"][rng.random_range(0..3)];
+                let rate = rate * [1.0, 0.5, 1.37][(i + n) % 3];
+                let _ = writeln!(
+                    text,
+                    "          - {{burnRate: {rate}, longWindow: {long}, shortWindow: {short}{more}}}"
+                );
+            }
+        }
+    }
+    text
+}
+
+fn generated(count: u64) -> Vec<(String, Vec<Artifact>)> {
+    let compile = |seed| {
+        let journey = one(&random_spec(seed));
+        (journey.name.clone(), compiled(&journey, Target::Prometheus))
+    };
+    (0..count).map(compile).collect()
+}
+
+#[test]
+#[cfg_attr(not(has_prometheus), ignore = "needs prometheus and promtool: tests/run installs them")]
+fn two_hundred_generated_specs_pass_promtools_checks_and_some_of_them_their_tests() {
+    assert_promtool_accepts(&generated(200), |index| index % 20 == 0);
+}
+
+#[test]
+#[ignore = "long: two hundred generated specs, each with all of its unit tests"]
+fn two_hundred_generated_specs_pass_their_own_tests() {
+    assert_promtool_accepts(&generated(200), |_| true);
+}
+
+#[test]
+fn the_papers_example_compiles_to_its_published_numbers_and_a_block_with_its_reason() {
+    let reference =
+        std::env::var("EMAC_REFERENCE").map_or_else(|_| root().join("../shared/reference"), PathBuf::from);
+    let out = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for spec in [reference.join("checkout"), root().join("examples/specs/checkout")] {
+        if !spec.exists() {
+            eprintln!("skipped: {} is not here", spec.display());
+            continue;
+        }
+        seen += 1;
+        let to = out.path().join(seen.to_string());
+        let output = emac(&["compile", spec.to_str().unwrap(), "--out", to.to_str().unwrap()], out.path());
+        assert!(output.status.success(), "{output:?}");
+        let text = std::fs::read_to_string(to.join("checkout/report/derivation.yaml")).unwrap();
+        let report: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let spec = &report["spec"];
+        let availability = &spec["derivation"]["availability"];
+        let close =
+            |value: &serde_json::Value, expected: f64| (value.as_f64().unwrap() - expected).abs() < 5e-9;
+        assert!(close(&availability["estimate"], 0.997_477_06), "{availability}");
+        assert!(close(&availability["pessimistic"], 0.992_514_49), "{availability}");
+        assert_eq!(spec["decision"]["verdict"], "block");
+        let reason = spec["decision"]["reason"].as_str().unwrap();
+        assert!(reason.contains("99.251 % is below the objective 99.5 %"), "{reason}");
+        assert_eq!(spec["decision"]["dominant"][0]["name"], "payment-network");
+        assert_eq!(spec["errorBudget"], serde_json::json!(0.005));
+        assert!(text.contains("errorBudget: 0.005\n"));
+        let markdown = std::fs::read_to_string(to.join("checkout/report/derivation.md")).unwrap();
+        for part in ["0.99747706", "0.99251449", "**BLOCK**", "failure domain `payment-network` (67 %)"] {
+            assert!(markdown.contains(part), "{part} is not in {markdown}");
+        }
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn a_check_tells_what_differs_and_nothing_is_written_outside() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("specs")).unwrap();
+    let spec = random_spec(7);
+    std::fs::write(at("specs/a.yaml"), &spec).unwrap();
+    let name = one(&spec).name;
+    let compile = |more: &[&str]| {
+        let args: Vec<&str> = ["compile", "specs", "--out", "out"].iter().chain(more).copied().collect();
+        emac(&args, folder.path())
+    };
+    let missing = compile(&["--check"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stdout(&missing).contains(&format!("missing: out/{name}/prometheus/alerts.yaml")), "{missing:?}");
+    assert!(!at("out").exists(), "a check writes nothing");
+    assert!(compile(&[]).status.success());
+    assert_eq!(compile(&["--check"]).status.code(), Some(0));
+    let alerts = at("out").join(&name).join("prometheus/alerts.yaml");
+    let (before, written) =
+        (std::fs::read(&alerts).unwrap(), std::fs::metadata(&alerts).unwrap().modified().unwrap());
+    assert!(compile(&[]).status.success());
+    assert_eq!(
+        std::fs::metadata(&alerts).unwrap().modified().unwrap(),
+        written,
+        "an equal file is left alone"
+    );
+    std::fs::write(&alerts, "groups: []\n").unwrap();
+    let differs = compile(&["--check"]);
+    assert_eq!(differs.status.code(), Some(1));
+    assert!(stdout(&differs).contains("differs: "), "{differs:?}");
+    assert!(compile(&[]).status.success());
+    assert_eq!(std::fs::read(&alerts).unwrap(), before);
+    // A journey that is gone leaves alerts that would go on paging; files of others are not ours to judge.
+    std::fs::create_dir_all(at("out/gone/prometheus")).unwrap();
+    std::fs::write(at("out/gone/prometheus/alerts.yaml"), &before).unwrap();
+    std::fs::write(at("out/README.md"), "of people").unwrap();
+    let left = compile(&["--check"]);
+    assert_eq!(left.status.code(), Some(1));
+    assert!(
+        stdout(&left).contains("left over, no spec compiles to it: out/gone/prometheus/alerts.yaml"),
+        "{left:?}"
+    );
+    assert!(!stdout(&left).contains("README"));
+    std::fs::remove_dir_all(at("out")).unwrap();
+    std::fs::create_dir_all(at("elsewhere")).unwrap();
+    std::fs::create_dir_all(at("out")).unwrap();
+    std::os::unix::fs::symlink(at("elsewhere"), at("out").join(&name)).unwrap();
+    let refused = compile(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("symbolic link"), "{refused:?}");
+    assert_eq!(std::fs::read_dir(at("elsewhere")).unwrap().count(), 0);
+}
+
+#[test]
+fn every_target_holds_the_same_groups() {
+    for (name, plain) in examples() {
+        let read = |text: &str| -> serde_json::Value { serde_saphyr::from_str(text).unwrap() };
+        let journey = EXAMPLES
+            .iter()
+            .flat_map(|folder| journeys_of(&spec_files(&root().join(folder))))
+            .zip(examples())
+            .find(|(_, (_, artifacts))| *artifacts == plain)
+            .map(|(journey, _)| journey)
+            .unwrap();
+        for (target, kind) in [(Target::Operator, "PrometheusRule"), (Target::Vm, "VMRule")] {
+            let objects = compiled(&journey, target);
+            for file in ["prometheus/alerts.yaml", "prometheus/recording-rules.yaml"] {
+                let object = read(artifact(&objects, file).unwrap());
+                assert_eq!(object["kind"], kind, "{name}");
+                assert_eq!(
+                    object["spec"]["groups"],
+                    read(artifact(&plain, file).unwrap())["groups"],
+                    "{name}"
+                );
+            }
+            let guards = artifact(&objects, "prometheus/evaluator-guards.yaml").unwrap();
+            let own = if target == Target::Vm {
+                "vmalert_alerting_rules_errors_total"
+            } else {
+                "prometheus_rule_evaluation_failures_total"
+            };
+            assert!(guards.contains(own) && guards.contains("absent(up{"), "{guards}");
+        }
+    }
+}
+
+#[test]
+fn every_file_says_where_it_comes_from_and_the_same_spec_gives_the_same_bytes() {
+    for seed in 0..20 {
+        let journey = one(&random_spec(seed));
+        let artifacts = compiled(&journey, Target::Prometheus);
+        assert_eq!(artifacts, compiled(&one(&random_spec(seed)), Target::Prometheus));
+        for artifact in &artifacts {
+            assert!(artifact.text.contains(emit::MARK), "{}", artifact.path);
+            assert!(artifact.text.contains(&format!("sha256:{}", journey.digest)), "{}", artifact.path);
+            assert!(artifact.text.contains(env!("CARGO_PKG_VERSION")), "{}", artifact.path);
+            let decimals_are_exact =
+                artifact.path.contains("/report/") || !artifact.text.contains("0000000000");
+            assert!(artifact.text.ends_with('\n') && decimals_are_exact, "{}", artifact.path);
+        }
+    }
+}
+
+/// How many separate places differ, beside the line that names the digest.
+fn hunks(old: &str, new: &str) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let without =
+        |text: &str| text.lines().filter(|line| !line.contains(emit::MARK)).collect::<Vec<_>>().join("\n");
+    std::fs::write(folder.path().join("a"), without(old)).unwrap();
+    std::fs::write(folder.path().join("b"), without(new)).unwrap();
+    let output = Command::new("diff").args(["-u", "a", "b"]).current_dir(folder.path()).output().unwrap();
+    stdout(&output).lines().filter(|line| line.starts_with("@@")).count()
+}
+
+#[test]
+fn a_change_of_one_line_is_one_hunk_in_each_artifact_that_runs() {
+    let spec = std::fs::read_to_string(root().join("examples/specs/timeouts/journey.yaml")).unwrap();
+    let before = compiled(&one(&spec), Target::Prometheus);
+    for (from, to, touched) in [
+        ("target: 0.999", "target: 0.9995", 0),
+        ("threshold: 400ms", "threshold: 350ms", 1),
+        ("p_hit: {value: 0.8}", "p_hit: {value: 0.7}", 0),
+        ("Timeout(200ms;", "Timeout(150ms;", 0),
+        ("service_name: front}", "service_name: edge}", 0),
+        ("severity: critical", "severity: urgent", 2),
+        (
+            "goodEventQuery: sum(rate(checkout_total{outcome=\"ok\"}",
+            "goodEventQuery: sum(rate(checkout_total{outcome=\"paid\"}",
+            1,
+        ),
+    ] {
+        assert!(spec.contains(from), "{from}");
+        let after = compiled(&one(&spec.replacen(from, to, 1)), Target::Prometheus);
+        let changed: BTreeMap<&str, usize> = before
+            .iter()
+            .zip(&after)
+            .filter(|(old, _)| !old.path.contains("/report/"))
+            .map(|(old, new)| (old.path.as_str(), hunks(&old.text, &new.text)))
+            .filter(|(_, hunks)| *hunks > 0)
+            .collect();
+        if from.starts_with("severity") {
+            // The label stands in each of the tier's alerts, and in those of the guards, which are as urgent.
+            assert!(changed.len() >= touched, "{changed:?}");
+            continue;
+        }
+        assert_eq!(changed.len(), touched, "{from}: {changed:?}");
+        assert!(changed.values().all(|hunks| *hunks == 1), "{from}: {changed:?}");
+    }
+}
+
+#[test]
+fn a_diff_names_what_changed_and_its_effect_on_both_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, from, to) in
+        [("old", "", ""), ("new", "Race(paya, payb)", "Race(paya, payb, paya)"), ("slo", "", "")]
+    {
+        let to_folder = folder.path().join(name);
+        for file in spec_files(&root().join("examples/specs/checkout")) {
+            let path = to_folder.join(Path::new(&file.path).file_name().unwrap());
+            std::fs::create_dir_all(&to_folder).unwrap();
+            let mut text = if from.is_empty() { file.text } else { file.text.replace(from, to) };
+            if name == "slo" {
+                text = text.replacen("target: 0.995}]", "target: 0.998}]", 1);
+            }
+            std::fs::write(path, text).unwrap();
+        }
+    }
+    let same = emac(&["diff", "old", "old", "--exit-code"], folder.path());
+    assert_eq!((same.status.code(), stdout(&same).as_str()), (Some(0), "no difference\n"));
+    let changed = emac(&["diff", "old", "slo", "--exit-code"], folder.path());
+    assert_eq!(changed.status.code(), Some(1), "{changed:?}");
+    let said = stdout(&changed);
+    // 0.9995 · 0.999² · 0.998 and with 1 − 0.002 · 0.005.
+    for part in [
+        "components.paya.contract: 0.995 → 0.998",
+        "availability, pessimistic",
+        "0.99251449",
+        "→ 0.99550700",
+        "→ 0.99749202",
+        "→ review",
+        "because the latency objective lacks evidence",
+        "file checkout/report/derivation.yaml",
+    ] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+    assert!(!said.contains("file checkout/prometheus"), "the rules do not depend on a contract:\n{said}");
+    let json = emac(&["diff", "old", "new", "--format", "json"], folder.path());
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["journeys"][0]["journey"], "checkout");
+    assert!(json["journeys"][0]["changes"][0]["path"].as_str().unwrap().starts_with("operator"), "{json}");
+}
+
+/// The allocated availabilities, put in as contracts, compose to the objective.
+#[test]
+fn an_allocation_meets_the_objective_when_it_is_composed_again() {
+    let mut seen = 0;
+    for seed in 0..300 {
+        let text = random_spec(seed);
+        if text.contains("Timeout") {
+            continue;
+        }
+        let mut journey = one(&text);
+        let Some(objective) = journey.objectives.availability.clone() else { continue };
+        let mut rng = SmallRng::seed_from_u64(seed);
+        for component in &mut journey.components {
+            component.contract =
+                emac::unit::Probability::new(1.0 - 10_f64.powf(rng.random_range(-6.0..-1.0))).ok();
+        }
+        let evidence = Evidence::of_contracts(&journey);
+        let composition = Composer::new().compose(&journey, &evidence, &[]);
+        let allocation = composition.allocation.unwrap();
+        let again = Evidence {
+            components: allocation
+                .components
+                .iter()
+                .map(|p| ComponentEvidence::measured(Measurement::Figure(p.unwrap())))
+                .collect(),
+            ..evidence.clone()
+        };
+        let recomposed = Composer::new().compose(&journey, &again, &[]).availability.pessimistic.get();
+        assert!(
+            (recomposed - objective.target.get()).abs() < 1e-9,
+            "{seed}: {recomposed} for {objective:?}\n{text}"
+        );
+        assert!((allocation.recomposed.get() - recomposed).abs() < 1e-12);
+        // Equal burn: all lose the same multiple of what they lose now, but for those that lose next to nothing.
+        let multiples: Vec<f64> = allocation
+            .components
+            .iter()
+            .zip(&journey.components)
+            .map(|(p, c)| (1.0 - p.unwrap().get()) / (1.0 - c.contract.unwrap().get()))
+            .collect();
+        for multiple in multiples {
+            let capped = multiple < allocation.scale;
+            assert!(
+                multiple > allocation.scale * (1.0 - 1e-6) || capped,
+                "{seed}: {multiple} {allocation:?}"
+            );
+        }
+        seen += 1;
+    }
+    assert!(seen > 150, "{seen}");
+}
+
+/// `rules/` shows what compiles from `examples/specs`; `EMAC_REGENERATE=1` writes it anew.
+#[test]
+fn the_shipped_rules_are_those_of_the_shipped_examples() {
+    let mut args = vec!["compile", "examples/specs", "--out", "rules"];
+    if std::env::var_os("EMAC_REGENERATE").is_none() {
+        args.push("--check");
+    }
+    let output = emac(&args, root());
+    assert!(output.status.success(), "EMAC_REGENERATE=1 writes them anew: {}", stdout(&output));
+}
