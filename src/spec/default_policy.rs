@@ -19,7 +19,7 @@ const PAGE: [(u64, u64, u64); 2] = [(2, HOUR, 5 * MINUTE), (5, 6 * HOUR, 30 * MI
 const TICKET: [(u64, u64, u64); 2] = [(10, DAY, 2 * HOUR), (10, 3 * DAY, 6 * HOUR)];
 
 /// Windows that people use.
-const ROUND: [u64; 22] = [
+const ROUND: [u64; 23] = [
     MINUTE,
     2 * MINUTE,
     5 * MINUTE,
@@ -40,6 +40,7 @@ const ROUND: [u64; 22] = [
     3 * DAY,
     4 * DAY,
     7 * DAY,
+    10 * DAY,
     14 * DAY,
     30 * DAY,
 ];
@@ -65,8 +66,8 @@ fn scaled((percent, long, short): (u64, u64, u64), period: Window) -> Option<Bur
     #[expect(clippy::cast_precision_loss, reason = "both are far below 2^53")]
     let burn_rate = (percent * period.millis()) as f64 / (100 * long) as f64;
     Some(BurnRateTier {
-        // Below 1 the budget lasts.
-        burn_rate: burn_rate.max(1.0),
+        // Below 1 the budget lasts. Thousandths: a rate that people read, where the period divides badly.
+        burn_rate: ((burn_rate * 1e3).round() / 1e3).max(1.0),
         long_window: Window::from_millis(long).ok()?,
         short_window: Window::from_millis(short).ok()?,
         severity: None,
@@ -94,7 +95,7 @@ mod tests {
     fn other_periods_spend_the_same_share_of_their_budget_in_windows_that_people_use() {
         assert_eq!(shown("28d"), ["13.44 1h/5m", "5.6 6h/30m", "2.8 1d/2h", "1 3d/6h"]);
         assert_eq!(shown("7d"), ["13.44 15m/1m", "8.4 1h/5m", "2.8 6h/30m", "1.4 12h/1h"]);
-        assert_eq!(shown("90d"), ["14.4 3h/15m", "4.5 1d/2h", "3 3d/6h", "1.2857142857142858 1w/12h"]);
+        assert_eq!(shown("90d"), ["14.4 3h/15m", "4.5 1d/2h", "3 3d/6h", "1 10d/1d"]);
         for text in shown("1h") {
             assert!(!text.is_empty());
         }

@@ -113,8 +113,7 @@ pub(crate) fn wait_for_alerts(prometheus: &Prometheus, what: &str, expected: &[(
 #[test]
 #[cfg_attr(not(has_prometheus), ignore = "needs prometheus and promtool: tests/run installs them")]
 fn every_tier_fires_stays_silent_resets_and_fails_safe_in_a_real_prometheus() {
-    let journey =
-        journeys_of(&[SourceFile { path: "j.yaml".to_owned(), text: SPEC.to_owned() }]).remove(0);
+    let journey = journeys_of(&[SourceFile { path: "j.yaml".to_owned(), text: SPEC.to_owned() }]).remove(0);
     let artifacts = compiled(&journey, Target::Prometheus);
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("alerts.yaml");

@@ -11,6 +11,7 @@ mod common_cause;
 mod coverage;
 mod compile;
 mod compiled_alerts;
+mod coverage;
 mod demo;
 mod emac_binary;
 mod evidence_engine;
