@@ -8,7 +8,6 @@ mod argo;
 mod brute_force;
 mod cli_check;
 mod common_cause;
-mod coverage;
 mod compile;
 mod compiled_alerts;
 mod coverage;
