@@ -7,6 +7,7 @@ mod alerting;
 mod argo;
 mod brute_force;
 mod cli_check;
+mod cli_query;
 mod common_cause;
 mod compile;
 mod compiled_alerts;

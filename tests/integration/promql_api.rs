@@ -81,6 +81,11 @@ impl Upstream for Told {
         request: http::Request<Body>,
     ) -> BoxFuture<'_, Result<http::Response<Body>, UpstreamError>> {
         Box::pin(async move {
+            if !request.uri().path().starts_with("/api/v1/query") {
+                // What the server asks on its own account, such as the upstream's configuration.
+                let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
+                return Ok(http::Response::builder().status(404).body(body).unwrap());
+            }
             let at_once = self.waiting.fetch_add(1, Ordering::SeqCst) + 1;
             let _waiting = Waiting(Arc::clone(&self.waiting));
             self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
@@ -381,4 +386,25 @@ fn hostile_mixtures_get_their_answer_at_once() {
         assert_eq!(status, expected, "{}: {answer}", &text[..60]);
         assert!(begun.elapsed() < Duration::from_secs(3), "{}: {:?}", &text[..60], begun.elapsed());
     }
+}
+
+#[test]
+fn a_subquery_with_more_steps_than_an_upstream_answers_is_asked_for_in_pieces() {
+    let answering = |_: &str, form: &Form| {
+        let number = |name: &str| form[name].parse::<f64>().unwrap();
+        let points = ((number("end") - number("start")) / number("step")).floor() + 1.0;
+        assert!(points <= 11_001.0, "{form:?}");
+        let values = json!([[number("start"), "1"], [number("start") + number("step"), "1"]]);
+        let result = json!([{"metric": {}, "values": values}]);
+        Some((200, json!({"status": "success", "data": {"resultType": "matrix", "result": result}})))
+    };
+    let (served, told) = serve(0, answering, Options::default());
+    // At every piece's first two steps.
+    let text =
+        format!("count_over_time((vector(1) and on() up unless on() {OURS}{{journey=\"none\"}})[4h:1s])");
+    let (status, answer) = query(&served, &text, "");
+    assert_eq!((status, values(&answer)), (200, vec!["4"]), "{answer}");
+    let asked = told.asked.lock().unwrap();
+    let spans: Vec<(&str, &str)> = asked.iter().map(|(_, form)| (&*form["start"], &*form["end"])).collect();
+    assert_eq!(spans, [("1699985611", "1699996611"), ("1699996612", "1700000010")]);
 }

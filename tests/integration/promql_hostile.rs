@@ -1,10 +1,19 @@
-//! Soup of PromQL's own words: whatever it is, it is parsed or refused, and evaluated or refused, without a panic.
+//! Soup of PromQL's own words, expressions with words cut out and moved, and hostile nesting: whatever it is, it is
+//! parsed or refused, planned, printed and evaluated or refused, at once and without a panic.
+//!
+//! `EMAC_PROMQL_SEED` and `EMAC_PROMQL_COUNT` choose other texts, and more of them.
+
+#![expect(clippy::print_stdout, reason = "how many texts were planned is what the test is for")]
 
 use std::time::{Duration, Instant};
 
+use crate::promql_generated::number_of;
+use crate::promql_scripts::generate::Generator;
+use crate::promql_scripts::planned::Mode;
 use emac::promql::evaluate::evaluate;
 use emac::promql::guard::MAX_QUERY_BYTES;
 use emac::promql::limits::Options;
+use emac::promql::pushdown::QueryPlan;
 use emac::promql::query::Query;
 use emac::promql::source::Fetched;
 use emac::series::StepGrid;
@@ -121,4 +130,114 @@ fn word_soup_is_refused_or_evaluated_at_once() {
     assert!(parsed > 300, "only {parsed} texts were PromQL at all");
     // Unoptimised, on a machine that does other things too.
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+}
+
+/// The time that a text may take from its first byte to its plan as text. Unoptimised code is some ten times slower.
+const BOUND: Duration = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
+
+/// Words and what stands between them.
+fn tokens(text: &str) -> Vec<String> {
+    let mut tokens: Vec<String> = Vec::new();
+    let kind = |c: char| if c.is_alphanumeric() || c == '_' { 1 } else { 0 };
+    for c in text.chars() {
+        match tokens.last_mut() {
+            Some(last) if kind(c) == 1 && last.chars().next_back().map(kind) == Some(1) => last.push(c),
+            _ => tokens.push(c.to_string()),
+        }
+    }
+    tokens
+}
+
+/// A text of one of many kinds, of at most 8 KiB and a little.
+fn hostile_text(random: &mut StdRng, generator: &mut Generator) -> String {
+    let word = |random: &mut StdRng| WORDS[random.random_range(0..WORDS.len())];
+    match random.random_range(0..6) {
+        0 => {
+            let length = if random.random_range(0..20) == 0 { 1_500 } else { random.random_range(1..15) };
+            (0..length).map(|_| word(random)).collect::<Vec<_>>().join(" ")
+        }
+        // An expression with some of its words replaced, doubled, exchanged or left out.
+        1..=3 => {
+            let mut tokens = tokens(&generator.expression());
+            for _ in 0..random.random_range(0..4) {
+                let at = random.random_range(0..tokens.len());
+                let other = random.random_range(0..tokens.len());
+                match random.random_range(0..4) {
+                    0 => tokens[at] = word(random).to_owned(),
+                    1 => tokens.insert(at, tokens[other].clone()),
+                    2 => tokens.swap(at, other),
+                    _ => drop(tokens.remove(at)),
+                }
+                if tokens.is_empty() {
+                    tokens.push("x".to_owned());
+                }
+            }
+            tokens.concat()
+        }
+        // Nesting up to and beyond what is allowed.
+        4 => {
+            let openers =
+                ["(", "sum(", "-", "abs(", "x + (", "-(", "max_over_time((", "1 - ", "scalar(", "x ^ "];
+            let closers = [")", ")", "", ")", ")", ")", ")[5m:1m])", "", ")", ""];
+            let which = random.random_range(0..openers.len());
+            let deepest = if random.random_range(0..4) == 0 { 2_000 } else { 70 };
+            let depth = random.random_range(1..deepest);
+            let inner = generator.expression();
+            let text = format!("{}{inner}{}", openers[which].repeat(depth), closers[which].repeat(depth));
+            text.chars().take(MAX_QUERY_BYTES + 10).collect()
+        }
+        _ => {
+            let length = random.random_range(0..200);
+            (0..length).filter_map(|_| char::from_u32(random.random_range(0..0x250))).collect()
+        }
+    }
+}
+
+fn hammer(seed: u64, count: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut generator = Generator::new(seed);
+    let at = Timestamp::from_millis;
+    let grid = StepGrid::new(at(0), at(600_000), Window::MINUTE).unwrap();
+    let (mut planned, mut slowest) = (0, (Duration::ZERO, String::new()));
+    for number in 0..count {
+        let text = hostile_text(&mut random, &mut generator);
+        let begun = Instant::now();
+        if let Ok(query) = Query::parse(&text, MAX_QUERY_BYTES)
+            && let Ok(plan) = QueryPlan::new(&query, &grid, true, &Options::default(), &Mode::Split(number))
+        {
+            let shown = plan.to_string();
+            let taken = begun.elapsed();
+            planned += 1;
+            assert!(shown.starts_with("query "), "{shown}");
+            // What is printed means the same: it is parsed, and printed again alike.
+            let printed = query.root().to_string();
+            let again = Query::parse(&printed, 4 * MAX_QUERY_BYTES);
+            let again =
+                again.unwrap_or_else(|fault| panic!("seed {seed}: {text}\nprinted as {printed}\n{fault}"));
+            assert_eq!(again.root().to_string(), printed, "seed {seed}: {text}");
+            for request in plan.requests() {
+                let parsed = Query::parse(request.text(), 4 * MAX_QUERY_BYTES);
+                parsed.unwrap_or_else(|fault| {
+                    panic!("seed {seed}: {text}\nasks for {}\n{fault}", request.text())
+                });
+            }
+            slowest = slowest.max((taken, text));
+        } else {
+            slowest = slowest.max((begun.elapsed(), text));
+        }
+    }
+    assert!(planned * 10 > count, "only {planned} of {count} texts were PromQL at all");
+    assert!(slowest.0 < BOUND, "seed {seed}: {:?} for {}", slowest.0, slowest.1);
+    println!("seed {seed}: {planned} of {count} texts were planned, the slowest in {:?}", slowest.0);
+}
+
+#[test]
+fn any_text_becomes_a_plan_or_an_error_at_once() {
+    hammer(number_of("EMAC_PROMQL_SEED", 1), 6_000);
+}
+
+#[test]
+#[ignore = "long: a million texts"]
+fn a_million_texts_become_plans_or_errors_at_once() {
+    hammer(number_of("EMAC_PROMQL_SEED", 2), number_of("EMAC_PROMQL_COUNT", 1_000_000));
 }

@@ -18,6 +18,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::prometheus::{Prometheus, Setup, get, post_form};
+use crate::promql_generated::number_of;
 use crate::promql_scripts::generate::{Generator, Vocabulary};
 use crate::served::{Options, Served, journeys};
 
@@ -33,10 +34,6 @@ const FIRST: i64 = 50;
 const BEFORE: i64 = 1_000;
 /// What recorded copies are called.
 const RECORDED: &str = "recorded_journey_";
-
-fn number_of(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 fn spec(name: &str, expression: &str) -> String {
     let component = |service: &str| {
