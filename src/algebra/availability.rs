@@ -55,20 +55,104 @@ pub(crate) fn fold(
 ) -> Vec<Bounds> {
     let mut bounds = Vec::with_capacity(tree.nodes.len());
     for at in 0..tree.nodes.len() {
-        let node = &tree.nodes[at];
-        let next = match node.kind {
+        let next = match tree.nodes[at].kind {
             Kind::Leaf(component) => leaves[component],
-            Kind::Timeout(_) | Kind::Retry { per_try: Some(_), .. } => {
-                let body = bounds[node.operands[0]];
-                let by = on_time(at, &bounds);
-                let by = Bounds::clamped(by.lower.min(body.lower), by.upper.min(body.upper));
-                combine(tree, at, by, dependence, &bounds)
-            }
-            _ => combine(tree, at, Bounds::VACUOUS, dependence, &bounds),
+            _ => node(tree, at, |bounds| on_time(at, bounds), dependence, &bounds),
         };
         bounds.push(next);
     }
     bounds
+}
+
+/// The bounds of an operator from those below it.
+fn node(
+    tree: &Tree,
+    at: usize,
+    on_time: impl FnOnce(&[Bounds]) -> Bounds,
+    dependence: Dependence,
+    below: &[Bounds],
+) -> Bounds {
+    match tree.nodes[at].kind {
+        Kind::Timeout(_) | Kind::Retry { per_try: Some(_), .. } => {
+            let body = below[tree.nodes[at].operands[0]];
+            let by = on_time(below);
+            let by = Bounds::clamped(by.lower.min(body.lower), by.upper.min(body.upper));
+            combine(tree, at, by, dependence, below)
+        }
+        _ => combine(tree, at, Bounds::VACUOUS, dependence, below),
+    }
+}
+
+/// The bounds of every node, of which single leaves and deadlines can be moved without folding the whole tree again.
+pub(crate) struct Refold<'a> {
+    tree: &'a Tree,
+    dependence: Dependence,
+    on_time: &'a [Bounds],
+    bounds: Vec<Bounds>,
+}
+
+impl<'a> Refold<'a> {
+    /// Folds; `on_time` gives the bounds of each body's P(success by the deadline).
+    pub(crate) fn new(
+        tree: &'a Tree,
+        leaves: &[Bounds],
+        on_time: &'a [Bounds],
+        dependence: Dependence,
+    ) -> Self {
+        let bounds = fold(tree, leaves, |at, _| on_time[at], dependence);
+        Self { tree, dependence, on_time, bounds }
+    }
+
+    /// The root's bounds.
+    pub(crate) fn root(&self) -> Bounds {
+        self.bounds[self.tree.root()]
+    }
+
+    /// The nodes whose bounds follow from those of `nodes`, rising, without these themselves.
+    pub(crate) fn above(&self, nodes: impl Iterator<Item = usize>) -> Vec<usize> {
+        let mut above = Vec::new();
+        for mut at in nodes {
+            while let Some(parent) = self.tree.nodes[at].parent {
+                above.push(parent);
+                at = parent;
+            }
+        }
+        above.sort_unstable();
+        above.dedup();
+        above
+    }
+
+    /// The root's bounds with those of `leaves` (nodes) replaced; `above` are [`Self::above`] these.
+    pub(crate) fn with_leaves(&mut self, leaves: &[usize], moved: Bounds, above: &[usize]) -> Bounds {
+        let kept: Vec<Bounds> = leaves.iter().chain(above).map(|&at| self.bounds[at]).collect();
+        leaves.iter().for_each(|&at| self.bounds[at] = moved);
+        self.refolded(above, None, leaves.iter().chain(above).zip(kept))
+    }
+
+    /// The root's bounds with the deadline of `node` met as `moved` says; `above` are [`Self::above`] the node.
+    pub(crate) fn with_deadline(&mut self, node: usize, moved: Bounds, above: &[usize]) -> Bounds {
+        let all: Vec<usize> = std::iter::once(node).chain(above.iter().copied()).collect();
+        let kept: Vec<Bounds> = all.iter().map(|&at| self.bounds[at]).collect();
+        self.refolded(&all, Some((node, moved)), all.iter().zip(kept))
+    }
+
+    fn refolded<'b>(
+        &mut self,
+        nodes: &[usize],
+        deadline: Option<(usize, Bounds)>,
+        kept: impl Iterator<Item = (&'b usize, Bounds)>,
+    ) -> Bounds {
+        for &at in nodes {
+            let on_time = match deadline {
+                Some((node, moved)) if node == at => moved,
+                _ => self.on_time[at],
+            };
+            self.bounds[at] = node(self.tree, at, |_| on_time, self.dependence, &self.bounds);
+        }
+        let root = self.root();
+        kept.for_each(|(&at, bounds)| self.bounds[at] = bounds);
+        root
+    }
 }
 
 /// Bounds of P(success by `t`) of a subtree under a dependence assumption, without any assumption on how latencies

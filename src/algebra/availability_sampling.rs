@@ -12,7 +12,7 @@
 //! Where the policy's bound takes the best of m members, the member is chosen by the same data: it is held to the level
 //! `1 − α/m`, so that the bound holds for whichever was chosen.
 
-use super::availability::{self, Bounds};
+use super::availability::{Bounds, Refold};
 use super::fold::Grid;
 use super::influence::{Category, Influence, Placement};
 use super::leaf::Outcome;
@@ -44,16 +44,20 @@ pub(crate) struct AvailabilitySampling<'a> {
     pub(crate) confidence: Probability,
 }
 
+/// What the samples say about the journey's availability.
+pub(crate) struct SampledAvailability {
+    /// Under the policy, with the sampling error.
+    pub(crate) bounds: Bounds,
+    /// The policy's lower side is not above this: the dependence at its worst, the samples at their best.
+    pub(crate) proven: f64,
+}
+
 impl AvailabilitySampling<'_> {
     /// Bounds of the journey's availability under the policy, with the sampling error.
-    pub(crate) fn bounds(&self, transform: &mut TapeTransform) -> Bounds {
-        let root = self.tree.root();
-        let fold = |leaves: &[Bounds], on_time: &[Bounds]| {
-            availability::fold(self.tree, leaves, |at, _| on_time[at], self.dependence)[root]
-        };
-        let estimate = fold(self.leaves, self.on_time);
+    pub(crate) fn bounds(&self, transform: &mut TapeTransform) -> SampledAvailability {
+        let estimate = Refold::new(self.tree, self.leaves, self.on_time, self.dependence).root();
         if self.samples.iter().all(|sample| !sample.size.is_finite()) {
-            return estimate;
+            return SampledAvailability { bounds: estimate, proven: estimate.lower };
         }
         let deadlines = self.deadlines(transform);
         let mut leaves = self.leaves.to_vec();
@@ -66,21 +70,25 @@ impl AvailabilitySampling<'_> {
         for deadline in &deadlines {
             on_time[deadline.node] = shifted(on_time[deadline.node], -deadline.one_observation);
         }
-        let offset = fold(&leaves, &on_time);
+        let mut refold = Refold::new(self.tree, &leaves, &on_time, self.dependence);
+        let offset = refold.root();
+        let mut occurrences: Vec<Vec<usize>> = vec![Vec::new(); leaves.len()];
+        for (at, node) in self.tree.nodes.iter().enumerate() {
+            if let Kind::Leaf(component) = node.kind {
+                occurrences[component].push(at);
+            }
+        }
         // Derivatives of the lower and of the upper bound by every category.
         let mut derivatives: Vec<Vec<[f64; 2]>> =
             self.samples.iter().map(|sample| vec![[0.0; 2]; sample.categories.len()]).collect();
-        for component in 0..leaves.len() {
-            let sample = &self.samples[component];
+        for (component, sample) in self.samples.iter().enumerate() {
             if !sample.size.is_finite() {
                 continue;
             }
-            let kept = leaves[component];
-            let slope = slope(kept, sample.size, |moved| {
-                leaves[component] = moved;
-                fold(&leaves, &on_time)
-            });
-            leaves[component] = kept;
+            let nodes = &occurrences[component];
+            let above = refold.above(nodes.iter().copied());
+            let slope =
+                slope(leaves[component], sample.size, |moved| refold.with_leaves(nodes, moved, &above));
             for (category, sum) in sample.categories.iter().zip(&mut derivatives[component]) {
                 if category.outcome == Outcome::Success {
                     sum.iter_mut().zip(slope).for_each(|(a, b)| *a += b);
@@ -88,12 +96,11 @@ impl AvailabilitySampling<'_> {
             }
         }
         for deadline in &deadlines {
-            let kept = on_time[deadline.node];
-            let slope = slope(kept, 1.0 / deadline.one_observation.max(f64::MIN_POSITIVE), |moved| {
-                on_time[deadline.node] = moved;
-                fold(&leaves, &on_time)
+            let above = refold.above(std::iter::once(deadline.node));
+            let size = 1.0 / deadline.one_observation.max(f64::MIN_POSITIVE);
+            let slope = slope(on_time[deadline.node], size, |moved| {
+                refold.with_deadline(deadline.node, moved, &above)
             });
-            on_time[deadline.node] = kept;
             for (sums, by) in derivatives.iter_mut().zip(&deadline.derivatives) {
                 for (sum, by) in sums.iter_mut().zip(by) {
                     sum.iter_mut().zip(slope).for_each(|(a, b)| *a += b * by);
@@ -112,7 +119,12 @@ impl AvailabilitySampling<'_> {
         let start = estimate.upper.max(offset.upper + upper_drift);
         let upper = start + (upper_count.sum() - upper_count.lower(level));
         let lower = lower.clamp(0.0, estimate.lower);
-        Bounds { lower, upper: upper.clamp(estimate.upper, 1.0) }
+        let proven =
+            estimate.lower.max(offset.lower + lower_drift) + (lower_count.sum() - lower_count.lower(level));
+        SampledAvailability {
+            bounds: Bounds { lower, upper: upper.clamp(estimate.upper, 1.0) },
+            proven: proven.clamp(estimate.lower, 1.0),
+        }
     }
 
     /// The lower bound where the categories have so much more weight than was seen, each in proportion to its share of the
@@ -158,7 +170,7 @@ impl AvailabilitySampling<'_> {
                 on_time[deadline.node] = shifted(on_time[deadline.node], -late);
             }
         }
-        availability::fold(self.tree, &leaves, |at, _| on_time[at], self.dependence)[self.tree.root()].lower
+        Refold::new(self.tree, &leaves, &on_time, self.dependence).root().lower
     }
 
     /// The weighted count, and how much the linearisation gains on the way from the offset point to the estimate.

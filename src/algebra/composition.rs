@@ -90,6 +90,17 @@ pub struct SuccessCurve {
     pub ever: Probability,
 }
 
+/// What the samples prove to be lost: the policy's dependence at its pessimistic side, but the samples' error (one-sided)
+/// and the width of the buckets at their optimistic one. An alert that also asks this is not raised by a few errors
+/// among few calls.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Proven {
+    /// P(success) is not above this.
+    pub availability: Probability,
+    /// P(slower than the latency objective | success) is not below this; `None` without such an objective.
+    pub slower_than_objective: Option<Probability>,
+}
+
 /// What a component contributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComponentShare {
@@ -164,6 +175,8 @@ pub struct Composition {
     pub availability: Bounded<Probability>,
     /// The same under each assumption.
     pub availability_by_dependence: ByDependence<Probability>,
+    /// What the samples prove to be lost.
+    pub proven: Proven,
     /// One for each quantile asked for, in their order.
     pub latency: Vec<LatencyQuantile>,
     /// The curves behind the quantiles. The pessimistic one is `A̲·S̲/(S̲+D̄)` (semantics §1), so that its quantiles

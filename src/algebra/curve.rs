@@ -239,6 +239,15 @@ impl Spectra {
         self.total += weight * other.total;
     }
 
+    /// Multiplies by a curve without a tail of its own.
+    pub(crate) fn multiply_plain(&mut self, by: &[realfft::num_complex::Complex64], total: f64) {
+        if let Some(later) = &mut self.later {
+            multiply(later, by);
+        }
+        multiply(&mut self.within, by);
+        self.total *= total;
+    }
+
     pub(crate) fn times(&self, by: &Self) -> Self {
         let mut product = Self { within: self.within.clone(), later: self.later.clone(), total: self.total };
         product.multiply(by);

@@ -28,6 +28,10 @@ impl Leaves for Plain<'_> {
         self.0[component].curve(outcome, reading, Condition::None, grid.step, grid.cells)
     }
 
+    fn fill(&self, component: usize, reading: Reading, grid: Grid, within: &mut [f64]) -> Option<f64> {
+        self.0[component].fill(Outcome::Success, reading, Condition::None, grid.step, within)
+    }
+
     fn success_by(&self, component: usize, reading: Reading, t: f64) -> f64 {
         self.0[component].success_by(reading, Condition::None, t)
     }
@@ -49,13 +53,38 @@ pub(crate) struct Engine<'a> {
 }
 
 impl Engine<'_> {
-    /// Folds the subtree of `top` under independence and calls `visit` with every node's curves.
+    /// Folds the subtree of `top` under independence and calls `visit` with the curves of every node but the leaves of
+    /// plain Series.
     pub(crate) fn independent(
         &mut self,
         top: usize,
         grid: Grid,
         readings: &[Reading],
         on_time: &[Option<Bounds>],
+        visit: impl FnMut(usize, &Readings),
+    ) -> Readings {
+        self.visited(top, grid, readings, on_time, |tree, at| at == top || !tree.is_plain_term(at), visit)
+    }
+
+    /// The same with the curves of every node.
+    pub(crate) fn independent_throughout(
+        &mut self,
+        top: usize,
+        grid: Grid,
+        readings: &[Reading],
+        on_time: &[Option<Bounds>],
+        visit: impl FnMut(usize, &Readings),
+    ) -> Readings {
+        self.visited(top, grid, readings, on_time, |_, _| true, visit)
+    }
+
+    fn visited(
+        &mut self,
+        top: usize,
+        grid: Grid,
+        readings: &[Reading],
+        on_time: &[Option<Bounds>],
+        wanted: impl Fn(&Tree, usize) -> bool,
         mut visit: impl FnMut(usize, &Readings),
     ) -> Readings {
         let mut fold = Fold {
@@ -68,6 +97,9 @@ impl Engine<'_> {
         };
         let mut results: Vec<Option<Readings>> = vec![None; top + 1];
         for at in self.tree.nodes[top].first..=top {
+            if !wanted(self.tree, at) {
+                continue;
+            }
             let curves = fold.node(at, &results);
             visit(at, &curves);
             for &operand in &self.tree.nodes[at].operands {

@@ -73,6 +73,8 @@ pub(crate) type Readings = Vec<NodeCurves>;
 pub(crate) trait Leaves {
     /// The curve of a component's outcome on the grid.
     fn curve(&self, component: usize, outcome: Outcome, reading: Reading, grid: Grid) -> Curve;
+    /// The curve of a component's successes, written to `within`: its total; `None` where it has a tail of its own.
+    fn fill(&self, component: usize, reading: Reading, grid: Grid, within: &mut [f64]) -> Option<f64>;
     /// P(success by `t`).
     fn success_by(&self, component: usize, reading: Reading, t: f64) -> f64;
 }
@@ -91,10 +93,19 @@ pub(crate) struct Fold<'a, L> {
 }
 
 impl<L: Leaves> Fold<'_, L> {
-    /// The curves of node `at`, from those of its operands.
+    /// The curves of node `at`, from those of its operands; the leaves of a plain Series may be missing there.
     pub(crate) fn node(&mut self, at: usize, results: &[Option<Readings>]) -> Readings {
         let tree = self.tree;
         let node = &tree.nodes[at];
+        if tree.is_plain_series(at) {
+            let curve = |spectra: Spectra, transform: &mut Transform| NodeCurves {
+                success: spectra.into_curve(transform),
+                failure: None,
+            };
+            return (0..self.readings.len())
+                .map(|place| curve(self.plain_series(at, place, results), self.transform))
+                .collect();
+        }
         let on_time = match node.kind {
             Kind::Timeout(after) | Kind::Retry { per_try: Some(after), .. } => {
                 self.on_time[at].unwrap_or_else(|| self.read_on_time(node, after, results))
@@ -111,6 +122,48 @@ impl<L: Leaves> Fold<'_, L> {
                 self.combine(node, &operands, self.readings[place], on_time)
             })
             .collect()
+    }
+
+    /// The spectra of a plain Series in one reading.
+    pub(crate) fn plain_series(&mut self, at: usize, place: usize, results: &[Option<Readings>]) -> Spectra {
+        let reading = self.readings[place];
+        let mut product: Option<Spectra> = None;
+        for &operand in &self.tree.nodes[at].operands {
+            let known = results[operand].as_ref().map(|readings| &readings[place].success);
+            let plain = match (known, &self.tree.nodes[operand].kind) {
+                (Some(curve), _) if curve.later.is_none() => self.transform.forward_in_place(|within| {
+                    within.copy_from_slice(&curve.within);
+                    Some(curve.total)
+                }),
+                (None, &Kind::Leaf(component)) => {
+                    let (leaves, grid) = (self.leaves, self.grid);
+                    self.transform.forward_in_place(|within| leaves.fill(component, reading, grid, within))
+                }
+                _ => None,
+            };
+            match (plain, &mut product) {
+                (Some((spectrum, total)), None) => {
+                    product = Some(Spectra { within: spectrum.to_vec(), later: None, total });
+                }
+                (Some((spectrum, total)), Some(product)) => product.multiply_plain(spectrum, total),
+                (None, _) => {
+                    let next = match (known, &self.tree.nodes[operand].kind) {
+                        (Some(curve), _) => Spectra::of(curve, self.transform),
+                        (None, &Kind::Leaf(component)) => {
+                            let curve = self.leaves.curve(component, Outcome::Success, reading, self.grid);
+                            Spectra::of(&curve, self.transform)
+                        }
+                        // A fold visits operands first.
+                        (None, _) => Spectra::zero(self.transform),
+                    };
+                    match &mut product {
+                        None => product = Some(next),
+                        Some(product) => product.multiply(&next),
+                    }
+                }
+            }
+        }
+        product.unwrap_or_else(|| Spectra::unit(self.transform))
     }
 
     fn read_on_time(&self, node: &Node, after: f64, results: &[Option<Readings>]) -> Bounds {

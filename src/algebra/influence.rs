@@ -146,12 +146,17 @@ impl<'a> Influence<'a> {
         influence
     }
 
-    /// `(1−q)·S̲ − q·D̄` of each cell's mean.
-    pub(crate) fn margins(&self, q: f64) -> Vec<f64> {
+    /// `(1−q)·S̲ − q·D̄` of each cell's mean, and `S̲ + D̄`.
+    pub(crate) fn margins(&self, q: f64) -> (Vec<f64>, Vec<f64>) {
         let within = self.tape.value(self.root.within);
         let later = self.tape.value(self.root.later.unwrap_or(self.root.within));
         let total = later[self.grid.cells];
-        (0..self.grid.cells).map(|k| (1.0 - q) * within[k] - q * (total - later[k])).collect()
+        (0..self.grid.cells)
+            .map(|k| {
+                let tail = total - later[k];
+                ((1.0 - q) * within[k] - q * tail, within[k] + tail)
+            })
+            .unzip()
     }
 
     /// The derivatives of the margin of `q` in a cell by the probability of every category of every component.
@@ -791,8 +796,9 @@ mod tests {
                     Influence::new(&tree, tree.root(), &samples, placement, grid, &mut transform)
                         .of_margin(0.9, cell);
                 let mut margin = |samples: &[Vec<Category>]| {
-                    Influence::new(&tree, tree.root(), samples, placement, grid, &mut transform).margins(0.9)
-                        [cell]
+                    Influence::new(&tree, tree.root(), samples, placement, grid, &mut transform)
+                        .margins(0.9)
+                        .0[cell]
                 };
                 for component in 0..4 {
                     for category in 0..samples[component].len() {

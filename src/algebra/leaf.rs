@@ -5,41 +5,83 @@ use std::sync::OnceLock;
 use super::availability::Bounds;
 use super::curve::{Curve, Reading};
 use crate::distribution::histogram::ClassicHistogram;
-use crate::distribution::interpolation::{at_lower_edges, at_upper_edges, between_edges};
+use crate::distribution::interpolation::{
+    at_lower_edges, at_upper_edges, between_edges, coarsely_between_edges,
+};
 use crate::distribution::law::{Law, cell_means, integrate};
 use crate::distribution::normal;
 use crate::journey::evidence::{ComponentEvidence, Measurement};
 use crate::journey::governance::BucketError;
 
-/// One law for each [`Reading`].
-#[derive(Debug, Clone, PartialEq)]
+/// One law for each [`Reading`], tabulated when it is first asked for: the estimate's costs most, and bounds do not need
+/// it.
+#[derive(Debug, Clone)]
 struct Laws {
-    exact: Law,
-    late: Law,
-    early: Law,
+    /// Not empty.
+    histogram: Option<ClassicHistogram>,
+    buckets: BucketError,
+    exact: OnceLock<Law>,
+    late: OnceLock<Law>,
+    early: OnceLock<Law>,
+    /// The estimate on fewer knots.
+    coarse: OnceLock<Law>,
 }
 
 impl Laws {
+    fn known(exact: Law, late: Law, early: Law) -> Self {
+        Self {
+            histogram: None,
+            buckets: BucketError::Bound,
+            exact: exact.into(),
+            late: late.into(),
+            early: early.into(),
+            coarse: OnceLock::new(),
+        }
+    }
+
     /// Nothing is known about the time: the estimate and the late reading never see it end.
     fn vacuous() -> Self {
-        Self { exact: Law::never(), late: Law::never(), early: Law::constant(0.0) }
+        Self::known(Law::never(), Law::never(), Law::constant(0.0))
+    }
+
+    /// Nothing is known about the time; the estimate takes this one.
+    fn assumed(time: f64) -> Self {
+        Self::known(Law::constant(time), Law::never(), Law::constant(0.0))
     }
 
     fn measured(histogram: &ClassicHistogram, buckets: BucketError) -> Option<Self> {
-        let exact = between_edges(histogram)?;
-        Some(match buckets {
-            BucketError::Bound => {
-                Self { late: at_upper_edges(histogram)?, early: at_lower_edges(histogram)?, exact }
-            }
-            BucketError::Interpolate => Self { late: exact.clone(), early: exact.clone(), exact },
+        (histogram.total() > 0.0).then(|| Self {
+            histogram: Some(histogram.clone()),
+            buckets,
+            exact: OnceLock::new(),
+            late: OnceLock::new(),
+            early: OnceLock::new(),
+            coarse: OnceLock::new(),
         })
     }
 
+    /// For grids that are within 1 %.
+    fn coarsely(&self, reading: Reading) -> &Law {
+        match &self.histogram {
+            Some(histogram) if reading == Reading::Exact || self.buckets == BucketError::Interpolate => {
+                self.coarse.get_or_init(|| coarsely_between_edges(histogram).unwrap_or_else(Law::never))
+            }
+            _ => self.reading(reading),
+        }
+    }
+
     fn reading(&self, reading: Reading) -> &Law {
+        let tabulated = |law: fn(&ClassicHistogram) -> Option<Law>, otherwise: fn() -> Law| {
+            self.histogram.as_ref().and_then(law).unwrap_or_else(otherwise)
+        };
+        let reading = match self.buckets {
+            BucketError::Interpolate if self.histogram.is_some() => Reading::Exact,
+            BucketError::Interpolate | BucketError::Bound => reading,
+        };
         match reading {
-            Reading::Exact => &self.exact,
-            Reading::Late => &self.late,
-            Reading::Early => &self.early,
+            Reading::Exact => self.exact.get_or_init(|| tabulated(between_edges, Law::never)),
+            Reading::Late => self.late.get_or_init(|| tabulated(at_upper_edges, Law::never)),
+            Reading::Early => self.early.get_or_init(|| tabulated(at_lower_edges, || Law::constant(0.0))),
         }
     }
 }
@@ -63,7 +105,7 @@ pub(crate) enum Condition {
 }
 
 /// See the module.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Leaf {
     /// P(success); a vacuous leaf's estimate is 0, the pessimistic end of what is possible.
     pub(crate) availability: f64,
@@ -95,7 +137,7 @@ impl Leaf {
         let measured = failure_latency.and_then(|histogram| Laws::measured(histogram, buckets));
         let assumed_failure_time = measured.is_none() && availability < 1.0;
         let failure = measured.unwrap_or_else(|| match latency {
-            Some(histogram) => Laws { exact: Law::constant(histogram.last_edge()), ..Laws::vacuous() },
+            Some(histogram) => Laws::assumed(histogram.last_edge()),
             None => Laws::vacuous(),
         });
         Self {
@@ -116,9 +158,13 @@ impl Leaf {
 
     /// The law of the time of an outcome, given the outcome.
     pub(crate) fn law(&self, outcome: Outcome, reading: Reading) -> &Law {
+        self.laws(outcome).reading(reading)
+    }
+
+    fn laws(&self, outcome: Outcome) -> &Laws {
         match outcome {
-            Outcome::Success => self.success.reading(reading),
-            Outcome::Failure => self.failure.reading(reading),
+            Outcome::Success => &self.success,
+            Outcome::Failure => &self.failure,
         }
     }
 
@@ -148,32 +194,49 @@ impl Leaf {
                 }
             };
         }
-        let law = self.law(outcome, reading);
         let mut within = vec![0.0; cells];
+        let total = self.fill(outcome, reading, condition, step, &mut within).unwrap_or(0.0);
+        Curve { within, later: None, total }
+    }
+
+    /// The same written to `within`: its total; `None` for a vacuous leaf, whose tail is not that of `within`.
+    pub(crate) fn fill(
+        &self,
+        outcome: Outcome,
+        reading: Reading,
+        condition: Condition,
+        step: f64,
+        within: &mut [f64],
+    ) -> Option<f64> {
+        if self.vacuous {
+            return None;
+        }
         // The outcome's ranks are `start + width · F`.
         let (start, width) = match outcome {
             Outcome::Success => (0.0, self.availability),
             Outcome::Failure => (self.availability, 1.0 - self.availability),
         };
         let base = conditioned(start, condition);
-        let total = conditioned(start + width, condition) - base;
         match condition {
-            Condition::None => law.cells(step, width, &mut within),
+            Condition::None => self.law(outcome, reading).cells(step, width, within),
             Condition::Factor { rho, z } => {
+                let law = self.laws(outcome).coarsely(reading);
                 let scores = self.scores[outcome as usize][reading as usize].get_or_init(|| {
                     law.values().iter().map(|f| normal::quantile(start + width * f)).collect()
                 });
-                let (shift, scale) = (rho.sqrt() * z, 1.0 / (1.0 - rho).sqrt());
+                let scale = 1.0 / (1.0 - rho).sqrt();
+                let shift = rho.sqrt() * z * scale;
                 let values: Vec<f64> =
-                    scores.iter().map(|score| normal::cdf((score - shift) * scale) - base).collect();
+                    scores.iter().map(|score| normal::cdf(score * scale - shift) - base).collect();
                 let integral = integrate(law.times(), &values);
-                cell_means(law.times(), &values, &integral, step, 1.0, &mut within);
+                cell_means(law.times(), &values, &integral, step, 1.0, within);
             }
             Condition::Ranks { from, to } => {
-                ranks_between(law, start, width, from, to, step, &mut within);
+                within.fill(0.0);
+                ranks_between(self.law(outcome, reading), start, width, from, to, step, within);
             }
         }
-        Curve { within, later: None, total }
+        Some(conditioned(start + width, condition) - base)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::composition::{Bounded, Composition, LatencyQuantile, Side, SuccessCurve};
 use super::curve::{Curve, Reading};
 use super::fold::Grid;
+use super::restatement::Restatement;
 use super::unknown_latency::Bracket;
 use crate::unit::{Probability, Quantile, Seconds};
 
@@ -103,67 +104,92 @@ impl Conditional {
     }
 }
 
+/// A law that was composed, and how its levels are restated for the samples' error.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) law: Conditional,
+    pub(crate) restated: Restatement,
+}
+
+impl Member {
+    /// A bound of P(within `t` | success) from below.
+    fn proven(&self, t: f64) -> f64 {
+        self.restated.proven(self.law.at(t))
+    }
+
+    /// A bound of P(within `t` | success) from above.
+    pub(crate) fn possible(&self, t: f64) -> f64 {
+        self.restated.possible(self.law.at(t))
+    }
+}
+
 /// The latency of a journey in one of its three sides: the worst, or the best, of several readings.
 #[derive(Debug, Clone)]
 pub(crate) enum LatencySide {
     /// The greatest time of all; and no quantile from a level on before a time, for each `(level, time)`.
-    Worst(Vec<Conditional>, Vec<(f64, f64)>),
+    Worst(Vec<Member>, Vec<(f64, f64)>),
     /// The least time of all.
-    Best(Vec<Conditional>),
+    Best(Vec<Member>),
     /// Nothing finite can be said (from above).
     Never,
     /// Nothing can be said (from below).
     AtOnce,
     /// Any joint law: from above, with the quantiles that were bounded one by one.
-    Latest(Box<Bracket>, Vec<(f64, f64)>),
+    Latest(Box<Bracket>, Vec<(f64, f64)>, Restatement),
     /// Any joint law: from below.
-    Earliest(Box<Bracket>),
+    Earliest(Box<Bracket>, Restatement),
 }
 
 impl LatencySide {
     pub(crate) fn at(&self, t: f64) -> f64 {
         match self {
             Self::Worst(all, floors) => {
-                let reached = all.iter().map(|one| one.at(t)).fold(1.0, f64::min);
+                let reached = all.iter().map(|one| one.proven(t)).fold(1.0, f64::min);
                 floors
                     .iter()
                     .filter(|(_, time)| t < *time)
                     .map(|(level, _)| level.next_down())
                     .fold(reached, f64::min)
             }
-            Self::Best(all) => all.iter().map(|one| one.at(t)).fold(0.0, f64::max),
+            Self::Best(all) => all.iter().map(|one| one.possible(t)).fold(0.0, f64::max),
             Self::Never => 0.0,
             Self::AtOnce => 1.0,
-            Self::Latest(bracket, quantiles) => {
+            Self::Latest(bracket, quantiles, restated) => {
                 let reached = quantiles.iter().filter(|(_, time)| *time <= t).map(|(level, _)| *level);
-                reached.fold(1.0 - bracket.slow_share(t), f64::max)
+                reached.fold(restated.proven(1.0 - bracket.slow_share(t)), f64::max)
             }
-            Self::Earliest(bracket) => bracket.early_share(t),
+            Self::Earliest(bracket, restated) => restated.possible(bracket.early_share(t)),
         }
     }
 
     pub(crate) fn quantile(&self, q: f64) -> f64 {
         match self {
             Self::Worst(all, floors) => {
-                let slowest = all.iter().map(|one| one.quantile(q)).fold(0.0, f64::max);
+                let slowest =
+                    all.iter().map(|one| one.law.quantile(one.restated.harder(q))).fold(0.0, f64::max);
                 floors.iter().filter(|(level, _)| *level <= q).map(|(_, time)| *time).fold(slowest, f64::max)
             }
-            Self::Best(all) => all.iter().map(|one| one.quantile(q)).fold(f64::INFINITY, f64::min),
+            Self::Best(all) => {
+                all.iter().map(|one| one.law.quantile(one.restated.easier(q))).fold(f64::INFINITY, f64::min)
+            }
             Self::Never => f64::INFINITY,
             Self::AtOnce => 0.0,
-            Self::Latest(bracket, quantiles) => quantiles
-                .iter()
-                .find(|(level, _)| *level == q)
-                .map_or_else(|| bracket.upper_quantile(q), |(_, time)| *time),
-            Self::Earliest(bracket) => bracket.lower_quantile(q),
+            Self::Latest(bracket, quantiles, restated) => {
+                match (quantiles.iter().find(|(level, _)| *level == q), restated.harder(q)) {
+                    (Some((_, time)), _) => *time,
+                    (None, level) if level < 1.0 => bracket.upper_quantile(level),
+                    (None, _) => f64::INFINITY,
+                }
+            }
+            Self::Earliest(bracket, restated) => bracket.lower_quantile(restated.easier(q).max(0.0)),
         }
     }
 
     pub(crate) fn end(&self) -> f64 {
         match self {
-            Self::Worst(all, _) | Self::Best(all) => all.iter().map(Conditional::end).fold(0.0, f64::max),
+            Self::Worst(all, _) | Self::Best(all) => all.iter().map(|one| one.law.end()).fold(0.0, f64::max),
             Self::Never | Self::AtOnce => 0.0,
-            Self::Latest(bracket, _) | Self::Earliest(bracket) => bracket.end(),
+            Self::Latest(bracket, ..) | Self::Earliest(bracket, _) => bracket.end(),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) const CELLS: usize = 512;
 const MAX_EXTENSIONS: usize = 6;
 /// How often the standard error is taken at another time.
 const MAX_SWEEPS: usize = 12;
+/// A bound this many cells above the first time that may do is taken.
+const NEAR_CELLS: usize = 2;
 
 /// What was sampled of one component.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,150 +158,175 @@ pub(crate) fn evidence_of(
 /// What the samples allow a quantile to be.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct QuantileBound {
+    pub(crate) q: f64,
     /// In seconds, under independence; infinite where the samples prove nothing.
     pub(crate) time: f64,
-    /// The design point: shares of every component's categories.
-    pub(crate) worst: Vec<Vec<f64>>,
-    /// As far away on the other side.
-    pub(crate) best: Vec<Vec<f64>>,
+    /// By how much the level `q` must be raised for the samples' error, in units of `√(q(1−q))`; infinite with the time.
+    pub(crate) spread: f64,
+    /// The derivatives of the margin there by every component's categories, and its standard error.
+    derivatives: Vec<Vec<f64>>,
+    error: f64,
 }
 
-/// The upper bound of the q-quantile at `z` standard errors, after the pseudo-observations. `horizon` is a first guess of
-/// how far the grid must reach, `limit` a time that no finite part of the journey exceeds.
-#[expect(clippy::too_many_arguments, reason = "a plain list of what the bound depends on")]
-pub(crate) fn upper_quantile(
-    tree: &Tree,
-    samples: &[Sample],
-    placement: Placement,
-    q: f64,
-    z: f64,
-    horizon: f64,
-    limit: f64,
-    transform: &mut TapeTransform,
-) -> QuantileBound {
-    let careful: Vec<Vec<Category>> = samples.iter().map(Sample::with_pseudo_observation).collect();
-    let sizes: Vec<f64> = samples.iter().map(|sample| sample.size + 1.0).collect();
-    let seen: Vec<Vec<Category>> = samples.iter().map(|sample| sample.categories.clone()).collect();
-    let mut reach = horizon.min(limit);
-    for _ in 0..MAX_EXTENSIONS {
-        let grid = Grid::new(reach, CELLS);
-        let mut fold = Influence::new(tree, tree.root(), &careful, placement, grid, transform);
-        let margins = fold.margins(q);
-        match crossing(&mut fold, &careful, &sizes, &margins, q, z) {
-            Some((cell, derivatives, error)) => {
-                // A short quantile on a long grid is found again on one that fits it.
-                if cell * 8 < CELLS && reach > horizon {
-                    reach /= 4.0;
-                    continue;
-                }
-                #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
-                let time = (cell as f64 + 0.5) * grid.step;
-                let scale = if error > 0.0 { z / error } else { 0.0 };
-                return QuantileBound {
-                    time,
-                    worst: design_point(&careful, &sizes, &derivatives, scale),
-                    best: design_point(&seen, &sizes, &derivatives, -scale),
-                };
-            }
-            None if reach >= limit => break,
-            None => reach = (2.0 * reach).min(limit),
+/// The samples of a journey's components, after one pseudo-observation each.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CarefulSamples {
+    categories: Vec<Vec<Category>>,
+    sizes: Vec<f64>,
+}
+
+impl CarefulSamples {
+    pub(crate) fn new(samples: &[Sample]) -> Self {
+        Self {
+            categories: samples.iter().map(Sample::with_pseudo_observation).collect(),
+            sizes: samples.iter().map(|sample| sample.size + 1.0).collect(),
         }
     }
-    let unmoved = |samples: &[Vec<Category>]| samples.iter().map(|sample| shares(sample)).collect();
-    QuantileBound { time: f64::INFINITY, worst: unmoved(&careful), best: unmoved(&seen) }
-}
 
-/// The first cell at whose middle the margin reaches `z` standard errors, with the derivatives and the standard error
-/// there.
-fn crossing(
-    fold: &mut Influence<'_>,
-    samples: &[Vec<Category>],
-    sizes: &[f64],
-    margins: &[f64],
-    q: f64,
-    z: f64,
-) -> Option<(usize, Vec<Vec<f64>>, f64)> {
-    let first = |least: f64| {
-        let at = margins.partition_point(|&margin| margin < least);
-        (at < margins.len()).then_some(at)
-    };
-    let mut high = None;
-    let mut low = first(0.0)?;
-    let mut at = low;
-    for _ in 0..MAX_SWEEPS {
-        let derivatives = fold.of_margin(q, at);
-        let error = standard_error(samples, sizes, &derivatives);
-        if margins[at] >= z * error {
-            high = Some((at, derivatives, error));
-            if at <= low {
+    /// The shares of every component's categories.
+    pub(crate) fn shares(&self) -> Vec<Vec<f64>> {
+        self.categories.iter().map(|sample| sample.iter().map(|category| category.share).collect()).collect()
+    }
+
+    /// The upper bounds of quantiles at `z` standard errors, for rising levels `0 < q < 1`. `horizon` is a first guess of how far
+    /// the grid must reach, `limit` a time that no finite part of the journey exceeds.
+    pub(crate) fn upper_quantiles(
+        &self,
+        tree: &Tree,
+        placement: Placement,
+        levels: &[f64],
+        z: f64,
+        (horizon, limit): (f64, f64),
+        transform: &mut TapeTransform,
+    ) -> Vec<QuantileBound> {
+        let nothing = |&q: &f64| QuantileBound {
+            q,
+            time: f64::INFINITY,
+            spread: f64::INFINITY,
+            derivatives: Vec::new(),
+            error: 0.0,
+        };
+        let mut bounds: Vec<QuantileBound> = levels.iter().map(nothing).collect();
+        let mut reach = horizon.min(limit);
+        let mut spread = 0.0;
+        let mut open = 0;
+        for _ in 0..MAX_EXTENSIONS {
+            let grid = Grid::new(reach, CELLS);
+            let mut fold = Influence::new(tree, tree.root(), &self.categories, placement, grid, transform);
+            while let Some(bound) = bounds.get_mut(open) {
+                let Some(found) = self.crossing(&mut fold, grid, bound.q, z, spread) else { break };
+                spread = found.spread;
+                *bound = found;
+                open += 1;
+            }
+            if open == bounds.len() || reach >= limit {
                 break;
             }
-        } else {
-            low = at + 1;
+            reach = (2.0 * reach).min(limit);
         }
-        let next = first(z * error);
-        at = match (&high, next) {
-            (None, Some(next)) => next.max(low),
-            // The whole grid is too short at this error; where it ends the error may be smaller.
-            (None, None) if low < margins.len() => margins.len() - 1,
-            (None, None) => return None,
-            (Some((high, ..)), Some(next)) if next >= low && next < *high => next,
-            (Some((high, ..)), _) => low.midpoint(*high),
+        bounds
+    }
+
+    /// The first time at which the margin of `q` reaches `z` standard errors on this grid. `spread` is a guess.
+    fn crossing(
+        &self,
+        fold: &mut Influence<'_>,
+        grid: Grid,
+        q: f64,
+        z: f64,
+        spread: f64,
+    ) -> Option<QuantileBound> {
+        let (margins, ever) = fold.margins(q);
+        // Rounding noise apart, margins rise: what is found from the left is the first.
+        let first = |least: f64, from: usize| {
+            let at = from + margins[from..].partition_point(|&margin| margin < least);
+            (at < margins.len()).then_some(at)
         };
-        if high.as_ref().is_some_and(|(high, ..)| low >= *high) || at >= margins.len() {
-            break;
+        let scale = (q * (1.0 - q)).sqrt();
+        let start = first(0.0, 0)?;
+        let last = margins.len() - 1;
+        // The whole grid may be too short at the error of the guess; where it ends the error may be smaller.
+        let mut at = first(spread * scale * ever[start], start).unwrap_or(last);
+        let mut low = start;
+        let mut best: Option<(usize, Vec<Vec<f64>>, f64)> = None;
+        for _ in 0..MAX_SWEEPS {
+            let derivatives = fold.of_margin(q, at);
+            let error = self.standard_error(&derivatives);
+            let next = first(z * error, start);
+            if margins[at] >= z * error {
+                best = Some((at, derivatives, error));
+                match next {
+                    // The error hardly changes over a few cells, and falls towards the tail.
+                    Some(next) if next + NEAR_CELLS < at && next >= low => at = next,
+                    _ => break,
+                }
+            } else {
+                low = at + 1;
+                at = match (next, &best) {
+                    (Some(next), None) => next.max(low),
+                    (Some(next), Some((high, ..))) if next >= low && next < *high => next,
+                    (_, Some((high, ..))) => low.midpoint(*high),
+                    (None, None) if low <= last => last,
+                    (None, None) => return None,
+                };
+            }
+            if low > last || best.as_ref().is_some_and(|(high, ..)| at >= *high) {
+                break;
+            }
         }
+        let (cell, derivatives, error) = best?;
+        #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
+        let time = (cell as f64 + 0.5) * grid.step;
+        Some(QuantileBound { q, time, spread: z * error / (ever[cell] * scale), derivatives, error })
     }
-    high
-}
 
-fn shares(sample: &[Category]) -> Vec<f64> {
-    sample.iter().map(|category| category.share).collect()
-}
-
-fn standard_error(samples: &[Vec<Category>], sizes: &[f64], derivatives: &[Vec<f64>]) -> f64 {
-    let mut variance = 0.0;
-    for ((sample, &size), derivatives) in samples.iter().zip(sizes).zip(derivatives) {
-        if size.is_finite() {
-            let mean = mean(sample, derivatives);
-            let spread: f64 =
-                sample.iter().zip(derivatives).map(|(category, g)| category.share * (g - mean).powi(2)).sum();
-            variance += spread / size;
+    fn standard_error(&self, derivatives: &[Vec<f64>]) -> f64 {
+        let mut variance = 0.0;
+        for ((sample, &size), derivatives) in self.categories.iter().zip(&self.sizes).zip(derivatives) {
+            if size.is_finite() {
+                let mean = mean(sample, derivatives);
+                let spread: f64 = sample
+                    .iter()
+                    .zip(derivatives)
+                    .map(|(category, g)| category.share * (g - mean).powi(2))
+                    .sum();
+                variance += spread / size;
+            }
         }
+        variance.sqrt()
     }
-    variance.sqrt()
+
+    /// The shares at the nearest samples at which the margin of the bound is used up: `p_b·(1 − z·(g_b − ḡ)/(n·se))`,
+    /// without negative shares. Those that were seen where the bound is infinite.
+    pub(crate) fn design_point(&self, bound: &QuantileBound, z: f64) -> Vec<Vec<f64>> {
+        let scale = if bound.error > 0.0 { z / bound.error } else { 0.0 };
+        if bound.derivatives.is_empty() || !scale.is_finite() {
+            return self.shares();
+        }
+        self.categories
+            .iter()
+            .zip(&self.sizes)
+            .zip(&bound.derivatives)
+            .map(|((sample, &size), derivatives)| {
+                let mean = mean(sample, derivatives);
+                let move_by = if size.is_finite() { scale / size } else { 0.0 };
+                let mut shares: Vec<f64> = sample
+                    .iter()
+                    .zip(derivatives)
+                    .map(|(category, g)| category.share * (1.0 - move_by * (g - mean)).max(0.0))
+                    .collect();
+                let sum: f64 = shares.iter().sum();
+                if sum > 0.0 {
+                    shares.iter_mut().for_each(|share| *share /= sum);
+                }
+                shares
+            })
+            .collect()
+    }
 }
 
 fn mean(sample: &[Category], derivatives: &[f64]) -> f64 {
     let total: f64 = sample.iter().map(|category| category.share).sum();
     let sum: f64 = sample.iter().zip(derivatives).map(|(category, g)| category.share * g).sum();
     if total > 0.0 { sum / total } else { 0.0 }
-}
-
-/// `p_b·(1 − scale·(g_b − ḡ)/n)`, without negative shares.
-pub(crate) fn design_point(
-    samples: &[Vec<Category>],
-    sizes: &[f64],
-    derivatives: &[Vec<f64>],
-    scale: f64,
-) -> Vec<Vec<f64>> {
-    samples
-        .iter()
-        .zip(sizes)
-        .zip(derivatives)
-        .map(|((sample, &size), derivatives)| {
-            let mean = mean(sample, derivatives);
-            let move_by = if size.is_finite() && scale.is_finite() { scale / size } else { 0.0 };
-            let mut shares: Vec<f64> = sample
-                .iter()
-                .zip(derivatives)
-                .map(|(category, g)| category.share * (1.0 - move_by * (g - mean)).max(0.0))
-                .collect();
-            let sum: f64 = shares.iter().sum();
-            if sum > 0.0 {
-                shares.iter_mut().for_each(|share| *share /= sum);
-            }
-            shares
-        })
-        .collect()
 }

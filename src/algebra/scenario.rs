@@ -6,9 +6,9 @@
 
 use super::availability::Bounds;
 use super::common_rank;
-use super::curve::{Curve, Reading};
+use super::curve::{Curve, Reading, Spectra};
 use super::engine::{Engine, Plain, nothing};
-use super::fold::{Fold, Grid, Leaves, Readings};
+use super::fold::{Fold, Grid, Leaves, NodeCurves, Readings};
 use super::leaf::{Condition, Leaf, Outcome};
 use super::tree::{Kind, Tree};
 use crate::distribution::normal;
@@ -217,6 +217,11 @@ impl Leaves for Conditioned<'_> {
         self.leaves[component].curve(outcome, reading, self.condition(component), grid.step, grid.cells)
     }
 
+    fn fill(&self, component: usize, reading: Reading, grid: Grid, within: &mut [f64]) -> Option<f64> {
+        let condition = self.condition(component);
+        self.leaves[component].fill(Outcome::Success, reading, condition, grid.step, within)
+    }
+
     fn success_by(&self, component: usize, reading: Reading, t: f64) -> f64 {
         self.leaves[component].success_by(reading, self.condition(component), t)
     }
@@ -242,6 +247,10 @@ impl Engine<'_> {
         for at in tree.nodes[top].first..=top {
             match plan.anchor[at] {
                 Some(anchor) if anchor != at => {}
+                // The Series above transforms it; that of a factor would take it as dependent.
+                None if at != top
+                    && tree.is_plain_term(at)
+                    && tree.nodes[at].parent.is_none_or(|parent| plan.anchor[parent].is_none()) => {}
                 Some(_) => {
                     let average =
                         self.average(plan, scenario, &parts, at, grid, readings, &unknown, &mut results);
@@ -276,7 +285,7 @@ impl Engine<'_> {
         results: &mut [Option<Readings>],
     ) -> Readings {
         let tree = self.tree;
-        let dependent: Vec<usize> =
+        let mut dependent: Vec<usize> =
             (tree.nodes[anchor].first..=anchor).filter(|&at| plan.anchor[at] == Some(anchor)).collect();
         let common = dependent.len() == anchor + 1 - tree.nodes[anchor].first
             && dependent.iter().all(|&at| match tree.nodes[at].kind {
@@ -286,9 +295,14 @@ impl Engine<'_> {
         if common && common_rank::applies(tree, anchor, self.leaves, readings) {
             return common_rank::fold(tree, anchor, self.leaves, grid, readings);
         }
+        // The leaves of a plain Series are transformed there.
+        dependent.retain(|&at| at == anchor || !tree.is_plain_term(at));
+        let sums = tree.is_plain_series(anchor);
         let mut average: Option<Readings> = None;
+        let mut spectra: Vec<Option<Spectra>> = readings.iter().map(|_| None).collect();
         for &part in parts {
             let leaves = Conditioned { leaves: self.leaves, scenario, part };
+            let weight = part.to - part.from;
             let mut fold = Fold {
                 tree,
                 grid,
@@ -297,14 +311,28 @@ impl Engine<'_> {
                 on_time: unknown,
                 transform: self.transforms.of(grid.cells),
             };
-            for &at in &dependent {
+            for &at in dependent.iter().filter(|&&at| at != anchor) {
                 results[at] = Some(fold.node(at, results));
             }
-            let Some(curves) = results[anchor].take() else { continue };
-            add(&mut average, part.to - part.from, curves);
+            if sums {
+                // An average of sums is transformed back once.
+                for (place, average) in spectra.iter_mut().enumerate() {
+                    let next = fold.plain_series(anchor, place, results);
+                    let terms = average.get_or_insert_with(|| Spectra::zero(fold.transform));
+                    terms.add(weight, &next);
+                }
+            } else {
+                add(&mut average, weight, fold.node(anchor, results));
+            }
         }
         for &at in &dependent {
             results[at] = None;
+        }
+        if sums {
+            let transform = self.transforms.of(grid.cells);
+            let curve =
+                |spectra: Spectra| NodeCurves { success: spectra.into_curve(transform), failure: None };
+            return spectra.into_iter().flatten().map(curve).collect();
         }
         average.unwrap_or_else(|| nothing(readings, grid))
     }

@@ -111,7 +111,7 @@ pub(crate) fn of_latency(
         curves[at] = Some(readings[0].success.clone());
         failures[at].clone_from(&readings[0].failure);
     };
-    engine.independent(tree.root(), grid, ESTIMATE, on_time, keep);
+    engine.independent_throughout(tree.root(), grid, ESTIMATE, on_time, keep);
     let mut shares = vec![0.0; engine.leaves.len()];
     let Some(root) = &curves[tree.root()] else { return shares };
     let quantile = Conditional::new(root, grid, Reading::Exact, None).quantile(q) / grid.step;

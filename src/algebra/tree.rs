@@ -64,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) failure_time_matters: bool,
     /// The first node of this one's subtree, which is `first..=self`.
     pub(crate) first: usize,
+    /// The operator that this one is an operand of; `None` for the root.
+    pub(crate) parent: Option<usize>,
     /// Which operator of the journey this is (its address), so that two trees of one journey can be compared; 0 for a
     /// node that only groups.
     pub(crate) origin: usize,
@@ -126,6 +128,19 @@ impl Tree {
     /// The root's index.
     pub(crate) fn root(&self) -> usize {
         self.nodes.len() - 1
+    }
+
+    /// Whether a node is a sum of times that nobody above asks about failures: its operands' curves are needed for
+    /// nothing but their spectra.
+    pub(crate) fn is_plain_series(&self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        matches!(node.kind, Kind::Series) && !node.failure_time_matters
+    }
+
+    /// Whether a node is a leaf of a plain Series.
+    pub(crate) fn is_plain_term(&self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        matches!(node.kind, Kind::Leaf(_)) && node.parent.is_some_and(|parent| self.is_plain_series(parent))
     }
 
     /// Whether a wait is random.
@@ -210,8 +225,13 @@ impl Tree {
             }
         };
         let (group, groups) = grouped(operands.iter().map(|&operand| &self.nodes[operand].classes[..]));
-        self.nodes.push(Node { kind, operands, group, groups, classes, failure_time_matters, first, origin });
-        self.nodes.len() - 1
+        let at = self.nodes.len();
+        operands.iter().for_each(|&operand| self.nodes[operand].parent = Some(at));
+        let parent = None;
+        let node =
+            Node { kind, operands, group, groups, classes, failure_time_matters, first, parent, origin };
+        self.nodes.push(node);
+        at
     }
 
     fn classes_below(&self, operator: &Operator) -> Vec<usize> {

@@ -1,49 +1,33 @@
 //! The three sources of an interval's width, brought together: buckets, samples, dependence.
 //!
-//! The bracket of the buckets is folded once from the evidence as it is. For each quantile the samples' error moves the
-//! evidence to its design point ([`super::sampling`]), and the same bracket, under the same assumption of dependence, is
-//! folded from there.
+//! The bracket of the buckets is folded once, its late side after one pseudo-observation a component. Under independence
+//! the standard error of each quantile says how far its level is restated ([`super::restatement`]). Another assumption
+//! of dependence gives the same samples another error: how much larger it is, is found by folding the nearest samples at
+//! which the journey's quantile would be missed (the *design point*, [`super::sampling`]) under that assumption.
 
 use super::availability::Bounds;
-use super::compose::binds;
 use super::composition::Width;
 use super::curve::Reading;
 use super::influence::Placement;
-use super::leaf::Leaf;
-use super::leaf::Outcome;
-use super::readout::{Conditional, LatencySide};
-use super::sampling::{self, CELLS, Sample};
+use super::leaf::{Leaf, Outcome};
+use super::readout::LatencySide;
+use super::restatement::Restatement;
+use super::sampling::{self, CELLS, CarefulSamples, QuantileBound, Sample};
 use super::tape::TapeTransform;
+use super::timeliness::binds;
 use super::tree::Tree;
 use super::unknown_latency::{Bracket, UnknownLatency};
 use crate::distribution::confidence::{normal_quantile, share_lower, share_upper};
 use crate::distribution::transform::Transforms;
 use crate::journey::evidence::{Evidence, Measurement};
-use crate::journey::governance::Dependence;
-use crate::journey::governance::{BucketError, Governance};
+use crate::journey::governance::{BucketError, Dependence, Governance};
 use crate::unit::Quantile;
 use rustc_hash::FxHashMap;
 
 /// How much longer than everything seen a journey may be taken to last by the samples' error.
 pub(crate) const LONGER_THAN_SEEN: f64 = 8.0;
-
-/// The leaves where the samples put them at worst and at best for one quantile.
-pub(crate) struct Moved {
-    pub(crate) q: f64,
-    /// The upper bound under independence, in seconds; infinite where the samples prove nothing.
-    pub(crate) time: f64,
-    pub(crate) worst: Vec<Leaf>,
-    pub(crate) best: Vec<Leaf>,
-}
-
-/// What the samples leave of one quantile, in the readings of the bracket.
-pub(crate) struct SampledLatency {
-    pub(crate) q: f64,
-    pub(crate) time: f64,
-    /// The first is that of independence, the others those of the scenarios.
-    pub(crate) late: Vec<Conditional>,
-    pub(crate) early: Vec<Conditional>,
-}
+/// An error this many times that of independence is as bad as none proven.
+const MOST_SPREAD: f64 = 1e6;
 
 /// Everything about the samples of a journey's components.
 pub(crate) struct Samples<'a> {
@@ -51,6 +35,19 @@ pub(crate) struct Samples<'a> {
     pub(crate) governance: &'a Governance,
     pub(crate) samples: Vec<Sample>,
     pub(crate) placement: Placement,
+    /// One-sided, in standard errors.
+    z: f64,
+}
+
+/// What the samples do to a journey's latency.
+pub(crate) struct LatencySampling {
+    careful: CarefulSamples,
+    /// One for each level, rising.
+    pub(crate) bounds: Vec<QuantileBound>,
+    /// Of independence.
+    pub(crate) restated: Restatement,
+    /// The same for the optimistic side, which is finite also where nothing is proven.
+    pub(crate) eased: Restatement,
 }
 
 impl<'a> Samples<'a> {
@@ -60,7 +57,8 @@ impl<'a> Samples<'a> {
             BucketError::Interpolate => Placement::Spread,
         };
         let samples = evidence.components.iter().map(|evidence| Sample::new(evidence, placement)).collect();
-        Self { evidence, governance, samples, placement }
+        let z = normal_quantile(governance.confidence);
+        Self { evidence, governance, samples, placement, z }
     }
 
     /// Whether anything was sampled at all.
@@ -84,48 +82,66 @@ impl<'a> Samples<'a> {
             .collect()
     }
 
-    /// The leaves at the design point of each level. `horizon` is a first guess of how far the journey reaches, `limit` a
-    /// time that no finite part of it exceeds.
-    pub(crate) fn moved(
-        &self,
-        tree: &Tree,
-        levels: &[Quantile],
-        horizon: f64,
-        limit: f64,
-        transform: &mut TapeTransform,
-    ) -> Vec<Moved> {
-        if !self.any() {
-            return Vec::new();
-        }
-        let z = normal_quantile(self.governance.confidence);
-        let at = |shares: &[Vec<f64>]| -> Vec<Leaf> {
-            self.evidence
-                .components
-                .iter()
-                .zip(&self.samples)
-                .zip(shares)
-                .map(|((evidence, sample), shares)| {
-                    let moved = sampling::evidence_of(evidence, sample, shares);
-                    Leaf::new(&moved, self.governance.bucket_error)
-                })
-                .collect()
-        };
-        levels
+    /// The leaves after one pseudo-observation each; `None` where nothing was sampled.
+    pub(crate) fn careful_leaves(&self) -> Option<(CarefulSamples, Vec<Leaf>)> {
+        self.any().then(|| {
+            let careful = CarefulSamples::new(&self.samples);
+            let leaves = self.leaves_with(&careful.shares());
+            (careful, leaves)
+        })
+    }
+
+    /// The leaves that have these shares of their categories.
+    fn leaves_with(&self, shares: &[Vec<f64>]) -> Vec<Leaf> {
+        self.evidence
+            .components
             .iter()
-            .map(|level| {
-                let bound = sampling::upper_quantile(
-                    tree,
-                    &self.samples,
-                    self.placement,
-                    level.get(),
-                    z,
-                    horizon,
-                    limit,
-                    transform,
-                );
-                Moved { q: level.get(), time: bound.time, worst: at(&bound.worst), best: at(&bound.best) }
+            .zip(&self.samples)
+            .zip(shares)
+            .map(|((evidence, sample), shares)| {
+                let moved = sampling::evidence_of(evidence, sample, shares);
+                Leaf::new(&moved, self.governance.bucket_error)
             })
             .collect()
+    }
+
+    /// The sampling error of each level (rising) under independence. `horizon` is a first guess of how far the journey
+    /// reaches, `limit` a time that no finite part of it exceeds.
+    pub(crate) fn latency(
+        &self,
+        careful: CarefulSamples,
+        tree: &Tree,
+        levels: &[f64],
+        (horizon, limit): (f64, f64),
+        transform: &mut TapeTransform,
+    ) -> LatencySampling {
+        let bounds =
+            careful.upper_quantiles(tree, self.placement, levels, self.z, (horizon, limit), transform);
+        let restated = Restatement::new(bounds.iter().map(|bound| (bound.q, bound.spread)).collect());
+        // Efron and Stein's inequality: no error is larger than that of so many calls of the journey as were seen of the
+        // component with the fewest.
+        let fewest = self.samples.iter().map(|sample| sample.size).fold(f64::INFINITY, f64::min);
+        let largest = self.z / fewest.max(1.0).sqrt();
+        let eased =
+            Restatement::new(bounds.iter().map(|bound| (bound.q, bound.spread.min(largest))).collect());
+        LatencySampling { careful, bounds, restated, eased }
+    }
+
+    /// The leaves at the design point of level `q`, one of those asked for; `None` where nothing finite is proven there.
+    pub(crate) fn design_leaves(&self, latency: &LatencySampling, q: f64) -> Option<Vec<Leaf>> {
+        let bound = latency.bounds.iter().find(|bound| bound.q == q && bound.time.is_finite())?;
+        Some(self.leaves_with(&latency.careful.design_point(bound, self.z)))
+    }
+}
+
+impl LatencySampling {
+    /// How much larger the error is where the design point of `q` has moved the level `q` to `seen` of a law that is not
+    /// that of independence.
+    pub(crate) fn growth(&self, q: f64, seen: f64) -> f64 {
+        let own = self.restated.spread(q);
+        let spread = (seen - q) / (q * (1.0 - q)).sqrt();
+        let ratio = if own > 0.0 { spread / own } else { 1.0 };
+        ratio.clamp(1.0, MOST_SPREAD)
     }
 }
 
@@ -160,9 +176,14 @@ pub(crate) fn width(estimate: f64, stages: [f64; 3]) -> Width {
 pub(crate) struct Unknown<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) leaves: &'a [Leaf],
-    pub(crate) moved: &'a [Moved],
+    /// After the pseudo-observations, where there are samples.
+    pub(crate) careful: &'a [Leaf],
+    /// At the design point of the level that is explained, where something finite is proven.
+    pub(crate) design: Option<&'a [Leaf]>,
+    pub(crate) sampling: Option<&'a LatencySampling>,
     pub(crate) policy: Dependence,
     pub(crate) levels: &'a [Quantile],
+    pub(crate) shown: f64,
 }
 
 /// Both sides on the interpolated estimate; and on the bracket with the samples' error, where the policy asks for it.
@@ -199,34 +220,41 @@ impl Unknown<'_> {
                 fold.fold().pop()
             };
             let Some(estimate) = fold(self.leaves, Reading::Exact, Reading::Exact) else { continue };
-            let quantiles = |bracket: &Bracket| -> Vec<(f64, f64)> {
-                self.levels.iter().map(|level| (level.get(), bracket.upper_quantile(level.get()))).collect()
+            let quantiles = |bracket: &Bracket, restated: &Restatement| -> Vec<(f64, f64)> {
+                let upper = |q: f64| match restated.harder(q) {
+                    level if level < 1.0 => bracket.upper_quantile(level),
+                    _ => f64::INFINITY,
+                };
+                self.levels.iter().map(|level| (level.get(), upper(level.get()))).collect()
             };
             let policy = (dependence == self.policy).then(|| {
-                let mut worst = fold(self.leaves, Reading::Late, Reading::Early)?;
-                let mut best = worst.clone();
-                let mut times = quantiles(&worst);
-                for moved in self.moved {
-                    let (Some(slow), Some(fast)) = (
-                        fold(&moved.worst, Reading::Late, Reading::Early),
-                        fold(&moved.best, Reading::Late, Reading::Early),
-                    ) else {
-                        continue;
-                    };
-                    for (level, time) in &mut times {
-                        if *level >= moved.q {
-                            *time = time.max(slow.upper_quantile(*level)).max(moved.time);
-                        }
+                let worst = fold(self.careful, Reading::Late, Reading::Early)?;
+                let best = fold(self.leaves, Reading::Late, Reading::Early)?;
+                let growth = match (self.sampling, self.design) {
+                    (Some(sampling), Some(design)) => {
+                        let moved = fold(design, Reading::Late, Reading::Early)?;
+                        let time = moved.upper_quantile(self.shown);
+                        let seen =
+                            if time.is_finite() { 1.0 - worst.slow_share(time) } else { f64::INFINITY };
+                        sampling.growth(self.shown, seen)
                     }
-                    worst = worst.slower_of(&slow);
-                    best = best.faster_of(&fast);
-                }
-                Some((LatencySide::Latest(Box::new(worst), times), LatencySide::Earliest(Box::new(best))))
+                    _ => 1.0,
+                };
+                let scaled = |pick: fn(&LatencySampling) -> &Restatement| {
+                    self.sampling.map(|sampling| pick(sampling).scaled(growth)).unwrap_or_default()
+                };
+                let restated = scaled(|sampling| &sampling.restated);
+                let times = quantiles(&worst, &restated);
+                Some((
+                    LatencySide::Latest(Box::new(worst), times, restated),
+                    LatencySide::Earliest(Box::new(best), scaled(|sampling| &sampling.eased)),
+                ))
             });
-            let latest = quantiles(&estimate);
+            let none = Restatement::default;
+            let latest = quantiles(&estimate, &none());
             let known = UnknownSides {
-                earliest: LatencySide::Earliest(Box::new(estimate.clone())),
-                latest: LatencySide::Latest(Box::new(estimate), latest),
+                earliest: LatencySide::Earliest(Box::new(estimate.clone()), none()),
+                latest: LatencySide::Latest(Box::new(estimate), latest, none()),
                 policy: policy.flatten(),
             };
             sides.insert(dependence, known);

@@ -124,28 +124,6 @@ impl Bracket {
         }
     }
 
-    /// The less favourable of two, with the late side of both.
-    pub(crate) fn slower_of(&self, other: &Self) -> Self {
-        let bounds = Bounds {
-            lower: self.bounds.lower.min(other.bounds.lower),
-            upper: self.bounds.upper.max(other.bounds.upper),
-        };
-        let times = common_times([&self.late, &other.late].into_iter());
-        let later = |law: &TailLaw, t: f64| law.after(t);
-        let within = times.iter().map(|&t| self.within.at(t).min(other.within.at(t))).collect();
-        let tail: Vec<f64> = times.iter().map(|&t| later(&self.late, t).max(later(&other.late, t))).collect();
-        let late = TailLaw::from_tail(&times, &tail, bounds.upper);
-        Self { within: Rising { times, values: within }, ..Self::from_late(bounds, late) }
-    }
-
-    /// The more favourable of two, with the early side of both.
-    pub(crate) fn faster_of(&self, other: &Self) -> Self {
-        let upper = self.bounds.upper.max(other.bounds.upper);
-        let lower = self.bounds.lower.min(other.bounds.lower);
-        let early = pointwise_early(&[self, other], upper, |at| at[0].max(at[1]));
-        Self { early, bounds: Bounds { lower, upper }, ..self.clone() }
-    }
-
     /// An upper bound of P(success by t | success).
     pub(crate) fn early_share(&self, t: f64) -> f64 {
         if self.bounds.lower > 0.0 { (self.early.at(t) / self.bounds.lower).min(1.0) } else { 1.0 }

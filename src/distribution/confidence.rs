@@ -129,8 +129,45 @@ fn gamma_quantile(mean: f64, variance: f64, level: f64) -> f64 {
 
 /// Beyond so many trials the Poisson limit of the failures stands for the binomial one: it is a little lower.
 const MOST_BINOMIAL_TRIALS: f64 = 1e5;
-/// Halvings of [0, 1]: to the last bit but a few.
-const BISECTIONS: usize = 50;
+/// Below this share of the trials the two limits differ by less than a twentieth of the interval, and the Poisson one costs
+/// a fraction.
+const RARE: f64 = 0.05;
+/// Steps towards a binomial limit: each at least narrows its bracket, most double the digits.
+const BINOMIAL_STEPS: usize = 60;
+
+/// The share at which `successes` or more become as unlikely as `level`: the quantile of a beta law, by Newton steps from
+/// Wilson's limit, inside a bracket that every step narrows.
+fn binomial_lower(successes: f64, failures: f64, level: f64) -> f64 {
+    if failures <= 0.0 {
+        return level.powf(successes.recip());
+    }
+    let (a, b) = (successes, failures + 1.0);
+    let trials = successes + failures;
+    let z = normal_quantile(Probability::saturating(1.0 - level)).max(0.0);
+    let centre = successes + 0.5 * z * z;
+    let start = (centre - z * (successes * failures / trials + 0.25 * z * z).sqrt()) / (trials + z * z);
+    let norm = beta::ln_beta(a, b);
+    let (mut low, mut high) = (0.0, successes / trials);
+    let mut p = start.clamp(f64::MIN_POSITIVE, high);
+    for _ in 0..BINOMIAL_STEPS {
+        let excess = beta::beta_reg(a, b, p) - level;
+        if excess > 0.0 {
+            high = p;
+        } else {
+            low = p;
+        }
+        let density = ((a - 1.0) * p.ln() + (b - 1.0) * (-p).ln_1p() - norm).exp();
+        let newton = p - excess / density;
+        let next =
+            if newton.is_finite() && newton > low && newton < high { newton } else { 0.5 * (low + high) };
+        if (next - p).abs() <= 1e-14 * p {
+            return next;
+        }
+        p = next;
+    }
+    // Not above the limit, whatever is left of the bracket.
+    low
+}
 
 /// The lower bound of a share at this one-sided level, from `successes` of `trials` (Clopper–Pearson: exact for
 /// whole counts). 0 without successes or trials.
@@ -140,22 +177,18 @@ pub fn share_lower(successes: f64, trials: f64, confidence: Probability) -> Prob
     if successes.is_nan() || successes <= 0.0 || confidence.get() >= 1.0 {
         return Probability::ZERO;
     }
-    let bound = if trials <= MOST_BINOMIAL_TRIALS {
-        // The share at which so many successes become this unlikely, by bisection: it ends for every input.
-        let (mut low, mut high) = (0.0, 1.0);
-        for _ in 0..BISECTIONS {
-            let middle = 0.5 * (low + high);
-            if beta::beta_reg(successes, failures + 1.0, middle) < 1.0 - confidence.get() {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        low
+    let rare = |count: f64| trials > MOST_BINOMIAL_TRIALS || trials >= 1e3 && count <= RARE * trials;
+    let one_each = |count: f64| {
+        let mut all = WeightedCount::default();
+        all.add(1.0 / trials, count);
+        all
+    };
+    let bound = if failures > 0.0 && rare(failures) {
+        1.0 - one_each(failures).upper(confidence)
+    } else if failures > 0.0 && rare(successes) {
+        one_each(successes).lower(confidence)
     } else {
-        let mut count = WeightedCount::default();
-        count.add(1.0 / trials, failures);
-        1.0 - count.upper(confidence)
+        binomial_lower(successes, failures, 1.0 - confidence.get())
     };
     Probability::saturating(bound.min(successes / trials))
 }

@@ -14,6 +14,7 @@ use super::law::Law;
 const KNOTS: std::ops::RangeInclusive<usize> = 4..=16;
 /// Knots of a whole table, as far as the least number per bucket allows.
 const TABLE: usize = 192;
+const COARSE_TABLE: usize = 48;
 
 /// One bucket with mass: `(lower, upper]` holds `F(upper) − F(lower)`.
 struct Bucket {
@@ -62,6 +63,16 @@ pub fn at_lower_edges(histogram: &ClassicHistogram) -> Option<Law> {
 /// The estimate. Mass of the `+Inf` bucket stays at infinity. `None` where the histogram is empty.
 #[must_use]
 pub fn between_edges(histogram: &ClassicHistogram) -> Option<Law> {
+    tabulated(histogram, TABLE)
+}
+
+/// The estimate on as few knots as serve a grid that is within 1 %.
+#[must_use]
+pub fn coarsely_between_edges(histogram: &ClassicHistogram) -> Option<Law> {
+    tabulated(histogram, COARSE_TABLE)
+}
+
+fn tabulated(histogram: &ClassicHistogram, table: usize) -> Option<Law> {
     let mut knots = Knots::default();
     let inner: Vec<(f64, f64)> = histogram
         .edges()
@@ -72,7 +83,7 @@ pub fn between_edges(histogram: &ClassicHistogram) -> Option<Law> {
         .collect();
     let cubic = Cubic::through(&inner);
     let occupied = buckets(histogram).filter(|bucket| bucket.through > bucket.below).count();
-    let per_bucket = (TABLE / occupied.max(1)).clamp(*KNOTS.start(), *KNOTS.end());
+    let per_bucket = (table / occupied.max(1)).clamp(*KNOTS.start(), *KNOTS.end());
     for bucket in buckets(histogram) {
         if bucket.through <= bucket.below {
             continue;
@@ -88,22 +99,29 @@ pub fn between_edges(histogram: &ClassicHistogram) -> Option<Law> {
 
 /// Pushes the inner knots of a bucket; none where the cubic says nothing about it, which leaves it linear.
 fn tabulate(cubic: &Cubic, bucket: &Bucket, per_bucket: usize, knots: &mut Knots) {
-    let low = if bucket.lower > 0.0 { cubic.at(bucket.lower) } else { 0.0 };
-    let range = cubic.at(bucket.upper) - low;
+    let low = if bucket.lower > 0.0 { cubic.at(bucket.lower.ln()) } else { 0.0 };
+    let range = cubic.at(bucket.upper.ln()) - low;
     // Inner buckets are met exactly, so that this only rescales the first and the last one.
     let scale = (bucket.through - bucket.below) / range;
     if !(scale.is_finite() && range > 1e-12) {
         return;
     }
+    // Even steps of the logarithm; from 0, even steps of the root.
+    #[expect(clippy::cast_precision_loss, reason = "small")]
+    let parts = per_bucket as f64;
+    let step = (bucket.upper / bucket.lower).ln() / parts;
+    let ratio = step.exp();
+    let (mut t, mut x) = (bucket.lower, bucket.lower.ln());
     for knot in 1..per_bucket {
-        #[expect(clippy::cast_precision_loss, reason = "small")]
-        let share = knot as f64 / per_bucket as f64;
-        let t = if bucket.lower > 0.0 {
-            bucket.lower * (bucket.upper / bucket.lower).powf(share)
+        if bucket.lower > 0.0 {
+            (t, x) = (t * ratio, x + step);
         } else {
-            bucket.upper * share * share
-        };
-        knots.push(t, bucket.below + (cubic.at(t) - low) * scale);
+            #[expect(clippy::cast_precision_loss, reason = "small")]
+            let share = knot as f64 / parts;
+            t = bucket.upper * share * share;
+            x = t.ln();
+        }
+        knots.push(t.min(bucket.upper), bucket.below + (cubic.at(x) - low) * scale);
     }
 }
 
@@ -141,9 +159,8 @@ impl Cubic {
         Some(Self { x, y, slope })
     }
 
-    /// F at `t > 0`.
-    fn at(&self, t: f64) -> f64 {
-        let x = t.ln();
+    /// F at `ln t = x`.
+    fn at(&self, x: f64) -> f64 {
         let last = self.x.len() - 1;
         let y = if x <= self.x[0] {
             self.y[0] + self.slope[0] * (x - self.x[0])

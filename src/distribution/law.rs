@@ -137,29 +137,53 @@ pub fn integrate(times: &[f64], values: &[f64]) -> Vec<f64> {
 /// its integral at them. The differences of neighbouring means are the mean-preserving split of the law's mass onto
 /// the grid points `k·step`.
 pub fn cell_means(times: &[f64], values: &[f64], integral: &[f64], step: f64, scale: f64, cells: &mut [f64]) {
-    let last = times.len() - 1;
     let factor = scale / step;
-    let (mut next, mut left) = (0, 0.0);
-    // The knot before `next`, where there is one: its time, value, integral and slope.
-    let (mut t0, mut f0, mut i0, mut slope) = (0.0, 0.0, 0.0, 0.0);
-    for (k, cell) in cells.iter_mut().enumerate() {
-        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
-        let t = (k + 1) as f64 * step;
-        if next <= last && times[next] <= t {
-            while next <= last && times[next] <= t {
-                next += 1;
+    let (count, last) = (cells.len(), times.len() - 1);
+    // The knot before `next`, where there is one: its time, value, integral and half the slope after it.
+    let (mut t0, mut f0, mut i0, mut half) = (0.0, 0.0, 0.0, 0.0);
+    let (mut next, mut cell) = (0, 0);
+    while cell < count {
+        // Up to the cell that holds the next knot the function is linear: a cell's mean is the value at its middle.
+        let end = match times.get(next) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "saturates, times are ≥ 0"
+            )]
+            Some(&time) => ((time / step) as usize).clamp(cell, count),
+            None => count,
+        };
+        let run = &mut cells[cell..end];
+        if half == 0.0 {
+            run.fill(f0 * scale);
+        } else {
+            #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+            let first = scale * (f0 + 2.0 * half * ((cell as f64 + 0.5) * step - t0));
+            let rise = 2.0 * half * step * scale;
+            let mut k = 0.0;
+            for value in run {
+                *value = first + rise * k;
+                k += 1.0;
             }
-            (t0, f0, i0) = (times[next - 1], values[next - 1], integral[next - 1]);
-            slope = if next <= last && times[next] > t0 {
-                0.5 * (values[next] - f0) / (times[next] - t0)
-            } else {
-                0.0
-            };
         }
-        let past = t - t0;
-        let right = i0 + past * (f0 + past * slope);
-        *cell = (right - left) * factor;
-        left = right;
+        if end == count {
+            return;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+        let (left, right) = (end as f64 * step, (end + 1) as f64 * step);
+        let before = i0 + (left - t0) * (f0 + (left - t0) * half);
+        // A knot that rounding puts beyond this cell still ends the run here.
+        next += 1;
+        while next <= last && times[next] <= right {
+            next += 1;
+        }
+        (t0, f0, i0) = (times[next - 1], values[next - 1], integral[next - 1]);
+        half = match times.get(next) {
+            Some(&after) if after > t0 => 0.5 * (values[next] - f0) / (after - t0),
+            _ => 0.0,
+        };
+        cells[end] = (i0 + (right - t0) * (f0 + (right - t0) * half) - before) * factor;
+        cell = end + 1;
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Transform {
     untilt: Vec<f64>,
     masses: Vec<f64>,
     scratch: Vec<Complex64>,
+    /// See [`Self::forward_in_place`].
+    spectrum: Spectrum,
 }
 
 impl Transform {
@@ -42,6 +44,7 @@ impl Transform {
             untilt: (0..cells).map(|k| exponent(k).exp() / n).collect(),
             masses: vec![0.0; cells],
             scratch,
+            spectrum: vec![Complex64::ZERO; cells / 2 + 1],
         }
     }
 
@@ -62,6 +65,25 @@ impl Transform {
         // The lengths are those of the plan, so that the only error there is cannot occur.
         let done = self.forward.process_with_scratch(&mut self.masses, spectrum, &mut self.scratch);
         debug_assert!(done.is_ok(), "forward transform: {done:?}");
+    }
+
+    /// As [`Self::forward`] of the running sum that `fill` writes, into a buffer of the transform's own; without a result,
+    /// there is none.
+    pub fn forward_in_place<T>(
+        &mut self,
+        fill: impl FnOnce(&mut [f64]) -> Option<T>,
+    ) -> Option<(&[Complex64], T)> {
+        let result = fill(&mut self.masses)?;
+        let mut previous = 0.0;
+        for (mass, &tilt) in self.masses.iter_mut().zip(&self.tilt) {
+            let value = *mass;
+            *mass = (value - previous) * tilt;
+            previous = value;
+        }
+        let Self { masses, spectrum, scratch, .. } = self;
+        let done = self.forward.process_with_scratch(masses, spectrum, scratch);
+        debug_assert!(done.is_ok(), "forward transform: {done:?}");
+        Some((&self.spectrum, result))
     }
 
     /// The spectrum of the masses themselves.

@@ -168,6 +168,9 @@ impl Samples<'_> {
                 let lost = composition.availability.side(side).complement();
                 self.push(family, [("window", window)], burn_rate(lost, objective.target.complement()));
             }
+            let proven =
+                burn_rate(composition.proven.availability.complement(), objective.target.complement());
+            self.push(name::ERROR_BUDGET_BURN_RATE_LOWER_CONFIDENCE, [("window", window)], proven);
         }
         if let Some(objective) = &journey.objectives.latency {
             let allowed = Probability::saturating(1.0 - objective.quantile.get());
@@ -177,6 +180,10 @@ impl Samples<'_> {
             ] {
                 let slow = composition.slower_than(side, objective.threshold);
                 self.push(family, [("window", window)], burn_rate(slow, allowed));
+            }
+            if let Some(slow) = composition.proven.slower_than_objective {
+                let proven = burn_rate(slow, allowed);
+                self.push(name::LATENCY_BUDGET_BURN_RATE_LOWER_CONFIDENCE, [("window", window)], proven);
             }
         }
     }
@@ -282,7 +289,7 @@ mod tests {
 
     use super::*;
     use crate::algebra::composition::{
-        ComponentShare, DomainShare, Interval, LatencyQuantile, NodeResult, SuccessCurve,
+        ComponentShare, DomainShare, Interval, LatencyQuantile, NodeResult, Proven, SuccessCurve,
     };
     use crate::journey::component::{Component, ComponentId, ComponentKind, LatencyScope};
     use crate::journey::evidence::{ComponentEvidence, Evidence, Measurement};
@@ -376,6 +383,7 @@ mod tests {
                 Dependence::SharedFate,
                 Interval { lower: p(0.99), upper: p(0.9995) },
             )]),
+            proven: Proven { availability: p(0.9985), slower_than_objective: Some(p(0.03)) },
             latency: vec![LatencyQuantile {
                 quantile: Quantile::new(0.99).unwrap(),
                 value: bounded(Seconds::INFINITY, s(1.1), s(0.9)),

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::algebra::composition::{
-    Bounded, ComponentShare, DomainShare, Interval, LatencyQuantile, NodeResult, SuccessCurve,
+    Bounded, ComponentShare, DomainShare, Interval, LatencyQuantile, NodeResult, Proven, SuccessCurve,
 };
 use crate::distribution::histogram::ClassicHistogram;
 use crate::journey::component::{Component, ComponentKind, LatencyScope};
@@ -111,6 +111,7 @@ fn composition(availability: [f64; 3], p99: [f64; 3]) -> Composition {
             Dependence::Independent,
             Interval { lower: p(0.0), upper: p(1.0) },
         )]),
+        proven: Proven { availability: availability.estimate, slower_than_objective: None },
         latency: vec![LatencyQuantile {
             quantile: Quantile::new(0.99).unwrap(),
             value: bounded(p99.map(|t| Seconds::new(t).unwrap())),
