@@ -12,6 +12,7 @@ use http::HeaderMap;
 use super::engine::Engine;
 use super::query_request::{AskedAs, ask};
 use super::selection::{SelectError, Selected};
+use crate::promql::annotation::merged;
 use crate::promql::evaluate::{Evaluated, EvaluationError, evaluate};
 use crate::promql::limits::Options;
 use crate::promql::pushdown::{QueryPlan, Read};
@@ -133,10 +134,8 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
     drop(cancel);
     annotations.warnings.extend(evaluated.annotations.warnings());
     annotations.infos.extend(evaluated.annotations.infos());
-    for notes in [&mut annotations.warnings, &mut annotations.infos] {
-        notes.sort();
-        notes.dedup();
-    }
+    annotations.warnings = merged(annotations.warnings);
+    annotations.infos = merged(annotations.infos);
     Ok(Run {
         value: evaluated.value,
         annotations,

@@ -17,6 +17,28 @@ fn with_places(notes: &BTreeMap<String, String>) -> Vec<String> {
     notes.iter().map(|(text, place)| format!("{text} ({place})")).collect()
 }
 
+/// The notes of several evaluations of parts of one query, sorted, each text once with its last place in the query: as
+/// if one evaluation had given all of them.
+#[must_use]
+pub fn merged(notes: Vec<String>) -> Vec<String> {
+    let mut last: BTreeMap<String, Option<(u32, u32)>> = BTreeMap::new();
+    for note in notes {
+        let placed =
+            note.strip_suffix(')').and_then(|note| note.rsplit_once(" (")).and_then(|(text, place)| {
+                let (line, column) = place.split_once(':')?;
+                Some((text.to_owned(), (line.parse().ok()?, column.parse().ok()?)))
+            });
+        let (text, place) = placed.map_or((note, None), |(text, place)| (text, Some(place)));
+        let known = last.entry(text).or_default();
+        *known = place.max(*known);
+    }
+    let said = |(text, place): (String, Option<(u32, u32)>)| match place {
+        Some((line, column)) => format!("{text} ({line}:{column})"),
+        None => text,
+    };
+    last.into_iter().map(said).collect()
+}
+
 /// What is worth a note.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Annotation<'a> {
@@ -92,5 +114,17 @@ impl Annotations {
         } else {
             self.infos.insert(format!("PromQL info: {text}"), place.to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_that_two_parts_give_is_said_once_with_its_last_place() {
+        let notes = ["b (1:9)", "a (1:12)", "a (1:4)", "plain", "a (b) (2:1)", "plain", "c (d)"];
+        let expected = ["a (1:12)", "a (b) (2:1)", "b (1:9)", "c (d)", "plain"];
+        assert_eq!(merged(notes.map(str::to_owned).into()), expected);
     }
 }

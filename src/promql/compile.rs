@@ -39,6 +39,9 @@ pub enum CompileError {
         /// What is there.
         found: &'static str,
     },
+    /// A range or a step of no length.
+    #[error("parse error: duration must be greater than 0")]
+    NoDuration,
     /// Too deep.
     #[error("the query's tree is deeper than {MAX_TREE_DEPTH} levels")]
     TooDeep,
@@ -105,12 +108,15 @@ impl Compiler {
                 Ok(Compiled { node: Node { at, kind }, invariant, worth_marking: invariant })
             }
             Expr::MatrixSelector(parsed) => {
+                positive(Some(parsed.range))?;
                 let selector = selector(&parsed.vs)?;
                 let invariant = selector.shift.at.is_some();
                 let kind = Kind::Range(Arc::new(selector), millis(parsed.range));
                 Ok(Compiled { node: Node { at, kind }, invariant, worth_marking: false })
             }
             Expr::Subquery(parsed) => {
+                positive(Some(parsed.range))?;
+                positive(parsed.step)?;
                 let inner = self.expression(&parsed.expr, at, depth + 1)?;
                 let inner = if inner.invariant { inner.marked() } else { inner.node };
                 let shift = shift(parsed.at.as_ref(), parsed.offset.as_ref());
@@ -259,6 +265,15 @@ fn shift(at: Option<&AtModifier>, offset: Option<&Offset>) -> Shift {
         Some(Offset::Neg(ahead)) => -millis(*ahead),
     };
     Shift { at, offset }
+}
+
+/// The parser takes `[0]` for a range.
+fn positive(duration: Option<Duration>) -> Result<(), CompileError> {
+    if duration.is_some_and(|duration| millis(duration) == 0) {
+        Err(CompileError::NoDuration)
+    } else {
+        Ok(())
+    }
 }
 
 fn millis(duration: Duration) -> i64 {

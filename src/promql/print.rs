@@ -26,7 +26,8 @@ pub(crate) struct Printed {
 /// Prints an expression. `fixed`: `start()` and `end()` after `@` become the times of this query, for a text that is
 /// evaluated on another grid than that of the query.
 pub(crate) fn print(node: &Node, fixed: Option<QueryTimes>) -> Printed {
-    let mut printer = Printer { out: String::new(), places: vec![(0, node.at)], fixed };
+    // No argument starts where the text does: a note that points there has lost its place.
+    let mut printer = Printer { out: String::new(), places: vec![(0, 0)], fixed };
     printer.expression(node, 0);
     Printed { text: printer.out, places: printer.places }
 }

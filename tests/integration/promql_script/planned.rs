@@ -4,6 +4,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 
+use emac::promql::annotation::merged;
 use emac::promql::evaluate::{EvaluationError, check_supported, evaluate, into_series};
 use emac::promql::expression::Node;
 use emac::promql::guard;
@@ -120,11 +121,7 @@ pub(crate) fn evaluate_with(
     let evaluated = evaluate(plan.query(), grid, range_query, options, &gathered)?;
     warnings.extend(evaluated.annotations.warnings());
     infos.extend(evaluated.annotations.infos());
-    for notes in [&mut warnings, &mut infos] {
-        notes.sort();
-        notes.dedup();
-    }
-    Ok(Noted { value: evaluated.value, warnings, infos })
+    Ok(Noted { value: evaluated.value, warnings: merged(warnings), infos: merged(infos) })
 }
 
 /// The upstream's answer, through its text and through JSON.
