@@ -46,10 +46,8 @@ impl Latency {
                         early.push(fast.clone());
                     }
                 }
-                let floors = sampling.iter().flat_map(|sampling| &sampling.bounds);
-                let floors = floors.map(|bound| (bound.q, bound.time)).collect();
                 proven_slow.clone_from(&early);
-                (LatencySide::Worst(late, floors), LatencySide::Best(early))
+                (LatencySide::Worst(late), LatencySide::Best(early))
             }
         };
         let plain = |law: &Conditional| Member { law: law.clone(), restated: Restatement::default() };
@@ -69,7 +67,7 @@ impl Latency {
                 if dependence == Dependence::SharedFate {
                     all.extend(shared.iter().flat_map(|shared| &shared.laws).map(plain));
                 }
-                (dependence, LatencySide::Best(all.clone()), LatencySide::Worst(all, Vec::new()))
+                (dependence, LatencySide::Best(all.clone()), LatencySide::Worst(all))
             })
             .collect();
         Self { estimate: own.clone(), pessimistic, optimistic, proven_slow, by_dependence }

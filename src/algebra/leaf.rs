@@ -161,6 +161,11 @@ impl Leaf {
         self.laws(outcome).reading(reading)
     }
 
+    /// The same for what is within 1 %.
+    pub(crate) fn coarse_law(&self, outcome: Outcome, reading: Reading) -> &Law {
+        self.laws(outcome).coarsely(reading)
+    }
+
     fn laws(&self, outcome: Outcome) -> &Laws {
         match outcome {
             Outcome::Success => &self.success,
@@ -216,27 +221,42 @@ impl Leaf {
             Outcome::Success => (0.0, self.availability),
             Outcome::Failure => (self.availability, 1.0 - self.availability),
         };
-        let base = conditioned(start, condition);
         match condition {
-            Condition::None => self.law(outcome, reading).cells(step, width, within),
+            Condition::None => {
+                self.law(outcome, reading).cells(step, width, within);
+                Some(width)
+            }
             Condition::Factor { rho, z } => {
-                let law = self.laws(outcome).coarsely(reading);
+                let law = self.coarse_law(outcome, reading);
+                // Of the knots, then of the outcome's first and last rank.
                 let scores = self.scores[outcome as usize][reading as usize].get_or_init(|| {
-                    law.values().iter().map(|f| normal::quantile(start + width * f)).collect()
+                    let ranks = law.values().iter().map(|f| start + width * f);
+                    ranks.chain([start, start + width]).map(normal::quantile).collect()
                 });
                 let scale = 1.0 / (1.0 - rho).sqrt();
                 let shift = rho.sqrt() * z * scale;
-                let values: Vec<f64> =
-                    scores.iter().map(|score| normal::cdf(score * scale - shift) - base).collect();
+                let given = |score: &f64| normal::cdf(score * scale - shift);
+                let (knots, ends) = scores.split_at(law.values().len());
+                let base = given(&ends[0]);
+                // A jump's upper end is the next one's lower end.
+                let mut last = (f64::NAN, 0.0);
+                let value = |score: &f64| {
+                    if *score != last.0 {
+                        last = (*score, given(score) - base);
+                    }
+                    last.1
+                };
+                let values: Vec<f64> = knots.iter().map(value).collect();
                 let integral = integrate(law.times(), &values);
                 cell_means(law.times(), &values, &integral, step, 1.0, within);
+                Some(given(&ends[1]) - base)
             }
             Condition::Ranks { from, to } => {
                 within.fill(0.0);
                 ranks_between(self.law(outcome, reading), start, width, from, to, step, within);
+                Some(conditioned(start + width, condition) - conditioned(start, condition))
             }
         }
-        Some(conditioned(start + width, condition) - base)
     }
 }
 

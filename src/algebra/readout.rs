@@ -126,8 +126,8 @@ impl Member {
 /// The latency of a journey in one of its three sides: the worst, or the best, of several readings.
 #[derive(Debug, Clone)]
 pub(crate) enum LatencySide {
-    /// The greatest time of all; and no quantile from a level on before a time, for each `(level, time)`.
-    Worst(Vec<Member>, Vec<(f64, f64)>),
+    /// The greatest time of all.
+    Worst(Vec<Member>),
     /// The least time of all.
     Best(Vec<Member>),
     /// Nothing finite can be said (from above).
@@ -143,14 +143,7 @@ pub(crate) enum LatencySide {
 impl LatencySide {
     pub(crate) fn at(&self, t: f64) -> f64 {
         match self {
-            Self::Worst(all, floors) => {
-                let reached = all.iter().map(|one| one.proven(t)).fold(1.0, f64::min);
-                floors
-                    .iter()
-                    .filter(|(_, time)| t < *time)
-                    .map(|(level, _)| level.next_down())
-                    .fold(reached, f64::min)
-            }
+            Self::Worst(all) => all.iter().map(|one| one.proven(t)).fold(1.0, f64::min),
             Self::Best(all) => all.iter().map(|one| one.possible(t)).fold(0.0, f64::max),
             Self::Never => 0.0,
             Self::AtOnce => 1.0,
@@ -164,10 +157,8 @@ impl LatencySide {
 
     pub(crate) fn quantile(&self, q: f64) -> f64 {
         match self {
-            Self::Worst(all, floors) => {
-                let slowest =
-                    all.iter().map(|one| one.law.quantile(one.restated.harder(q))).fold(0.0, f64::max);
-                floors.iter().filter(|(level, _)| *level <= q).map(|(_, time)| *time).fold(slowest, f64::max)
+            Self::Worst(all) => {
+                all.iter().map(|one| one.law.quantile(one.restated.harder(q))).fold(0.0, f64::max)
             }
             Self::Best(all) => {
                 all.iter().map(|one| one.law.quantile(one.restated.easier(q))).fold(f64::INFINITY, f64::min)
@@ -187,7 +178,7 @@ impl LatencySide {
 
     pub(crate) fn end(&self) -> f64 {
         match self {
-            Self::Worst(all, _) | Self::Best(all) => all.iter().map(|one| one.law.end()).fold(0.0, f64::max),
+            Self::Worst(all) | Self::Best(all) => all.iter().map(|one| one.law.end()).fold(0.0, f64::max),
             Self::Never | Self::AtOnce => 0.0,
             Self::Latest(bracket, ..) | Self::Earliest(bracket, _) => bracket.end(),
         }

@@ -19,7 +19,7 @@ use crate::distribution::law::Law;
 use crate::journey::evidence::{ComponentEvidence, Counts, Measurement};
 
 /// Cells of the grid on which standard errors are found.
-pub(crate) const CELLS: usize = 512;
+pub(crate) const CELLS: usize = 256;
 /// How often the grid may be made longer until the bound lies on it.
 const MAX_EXTENSIONS: usize = 6;
 /// How often the standard error is taken at another time.
@@ -208,7 +208,8 @@ impl CarefulSamples {
         };
         let mut bounds: Vec<QuantileBound> = levels.iter().map(nothing).collect();
         let mut reach = horizon.min(limit);
-        let mut spread = 0.0;
+        // A guess: the error of so many calls of the journey as were seen of the component with the fewest.
+        let mut spread = z / self.sizes.iter().copied().fold(f64::INFINITY, f64::min).sqrt();
         let mut open = 0;
         for _ in 0..MAX_EXTENSIONS {
             let grid = Grid::new(reach, CELLS);

@@ -20,8 +20,8 @@ use crate::journey::operator::AttemptsFate;
 const FAMILY: [f64; 3] = [0.5, 0.8, 1.0];
 /// Nodes of the common factor's quadrature below and above its median. The masses above fall geometrically, so that
 /// the slow and failing tail is resolved down to the last mass.
-const NODES_BELOW: usize = 8;
-const NODES_ABOVE: usize = 24;
+const NODES_BELOW: usize = 5;
+const NODES_ABOVE: usize = 18;
 const LAST_MASS: f64 = 3e-5;
 /// Finer parts for common ranks, where a leaf's law within one part is all that smooths the result.
 const RANKS_BELOW: usize = 16;

@@ -197,29 +197,28 @@ impl Unknown<'_> {
     /// For those of the two assumptions that act in this tree.
     pub(crate) fn sides(&self, transforms: &mut Transforms) -> FxHashMap<Dependence, UnknownSides> {
         let mut sides = FxHashMap::default();
+        let brackets = |leaves: &[Leaf], late: Reading, early: Reading| -> Vec<Bracket> {
+            let of = |leaf: &Leaf| {
+                let law = |outcome, reading| leaf.coarse_law(outcome, reading);
+                Bracket::leaf(
+                    leaf.bounds(),
+                    law(Outcome::Success, late),
+                    law(Outcome::Success, early),
+                    law(Outcome::Failure, late),
+                )
+            };
+            leaves.iter().map(of).collect()
+        };
+        let exact = brackets(self.leaves, Reading::Exact, Reading::Exact);
         for dependence in [Dependence::Unknown, Dependence::UnknownAll] {
             if !binds(self.tree, dependence) {
                 continue;
             }
             let everywhere = dependence == Dependence::UnknownAll;
-            let mut fold = |leaves: &[Leaf], late: Reading, early: Reading| {
-                let brackets: Vec<Bracket> = leaves
-                    .iter()
-                    .map(|leaf| {
-                        let bounds = leaf.bounds();
-                        let law = |outcome, reading| leaf.law(outcome, reading);
-                        Bracket::leaf(
-                            bounds,
-                            law(Outcome::Success, late),
-                            law(Outcome::Success, early),
-                            law(Outcome::Failure, late),
-                        )
-                    })
-                    .collect();
-                let mut fold = UnknownLatency { tree: self.tree, leaves: &brackets, everywhere, transforms };
-                fold.fold().pop()
+            let mut fold = |leaves: &[Bracket]| {
+                UnknownLatency { tree: self.tree, leaves, everywhere, transforms }.fold()
             };
-            let Some(estimate) = fold(self.leaves, Reading::Exact, Reading::Exact) else { continue };
+            let Some(estimate) = fold(&exact) else { continue };
             let quantiles = |bracket: &Bracket, restated: &Restatement| -> Vec<(f64, f64)> {
                 let upper = |q: f64| match restated.harder(q) {
                     level if level < 1.0 => bracket.upper_quantile(level),
@@ -228,11 +227,11 @@ impl Unknown<'_> {
                 self.levels.iter().map(|level| (level.get(), upper(level.get()))).collect()
             };
             let policy = (dependence == self.policy).then(|| {
-                let worst = fold(self.careful, Reading::Late, Reading::Early)?;
-                let best = fold(self.leaves, Reading::Late, Reading::Early)?;
+                let mut bracket = |leaves| fold(&brackets(leaves, Reading::Late, Reading::Early));
+                let (worst, best) = (bracket(self.careful)?, bracket(self.leaves)?);
                 let growth = match (self.sampling, self.design) {
                     (Some(sampling), Some(design)) => {
-                        let moved = fold(design, Reading::Late, Reading::Early)?;
+                        let moved = bracket(design)?;
                         let time = moved.upper_quantile(self.shown);
                         let seen =
                             if time.is_finite() { 1.0 - worst.slow_share(time) } else { f64::INFINITY };

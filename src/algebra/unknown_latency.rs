@@ -20,15 +20,15 @@ use crate::distribution::transform::{Spectrum, Transforms, multiply};
 use crate::journey::operator::{AttemptsFate, Jitter};
 
 /// Atoms that a law keeps.
-const ATOMS: usize = 400;
+const ATOMS: usize = 288;
 /// Atoms of a leaf's law.
-const LEAF_ATOMS: usize = 160;
+const LEAF_ATOMS: usize = 112;
 /// Times at which a pointwise bound is taken.
-const TIMES: usize = 400;
+const TIMES: usize = 288;
 /// Levels at which a bound in the increasing convex order is turned into one of the usual order.
 const LEVELS: i32 = 100;
 /// Cells of a sum of independent groups, whose times are rounded up.
-const CELLS: usize = 4096;
+const CELLS: usize = 2048;
 /// Attempts beyond this many are taken as never ending.
 const MAX_ATTEMPTS: u32 = 12;
 
@@ -43,6 +43,17 @@ impl Rising {
     fn at(&self, t: f64) -> f64 {
         let next = self.times.partition_point(|&time| time <= t);
         next.checked_sub(1).map_or(0.0, |at| self.values[at])
+    }
+
+    /// [`Self::at`] rising times, in one pass.
+    fn at_each(&self, times: impl IntoIterator<Item = f64>) -> impl Iterator<Item = f64> {
+        let mut next = 0;
+        times.into_iter().map(move |t| {
+            while self.times.get(next).is_some_and(|&time| time <= t) {
+                next += 1;
+            }
+            next.checked_sub(1).map_or(0.0, |at| self.values[at])
+        })
     }
 
     fn delayed(&self, by: f64) -> Self {
@@ -170,7 +181,8 @@ impl Bracket {
 
 /// A law's mass at the upper ends of narrow ranges of ranks; steps are kept as they are.
 fn late_atoms(law: &Law, mass: f64) -> TailLaw {
-    let mut atoms = vec![(f64::INFINITY, mass * (1.0 - law.finite_mass()))];
+    let mut atoms = Vec::with_capacity(2 * LEAF_ATOMS);
+    atoms.push((f64::INFINITY, mass * (1.0 - law.finite_mass())));
     each_range(law, |_, to, share| atoms.push((to, mass * share)));
     TailLaw::from_atoms(atoms).coarsened(LEAF_ATOMS)
 }
@@ -230,33 +242,44 @@ pub(crate) struct UnknownLatency<'a> {
 }
 
 impl UnknownLatency<'_> {
-    /// The brackets of every node.
-    pub(crate) fn fold(&mut self) -> Vec<Bracket> {
-        let mut brackets: Vec<Bracket> = Vec::with_capacity(self.tree.nodes.len());
-        for at in 0..self.tree.nodes.len() {
-            let next = self.node(at, &brackets);
+    /// The bracket of the root.
+    pub(crate) fn fold(&mut self) -> Option<Bracket> {
+        let (tree, leaves) = (self.tree, self.leaves);
+        if let Some(&Kind::Leaf(component)) = tree.nodes.last().map(|root| &root.kind) {
+            return Some(leaves[component].clone());
+        }
+        // Those of leaves stay where they are.
+        let mut brackets: Vec<Option<Bracket>> = Vec::with_capacity(tree.nodes.len());
+        for (at, node) in tree.nodes.iter().enumerate() {
+            let below = |operand: &usize| match tree.nodes[*operand].kind {
+                Kind::Leaf(component) => Some(&leaves[component]),
+                _ => brackets[*operand].as_ref(),
+            };
+            let next = match node.kind {
+                Kind::Leaf(_) => None,
+                _ => Some(self.node(at, &node.operands.iter().filter_map(below).collect::<Vec<_>>())),
+            };
             brackets.push(next);
         }
-        brackets
+        brackets.pop().flatten()
     }
 
-    fn node(&mut self, at: usize, below: &[Bracket]) -> Bracket {
+    fn node(&mut self, at: usize, operands: &[&Bracket]) -> Bracket {
         let node = &self.tree.nodes[at];
         let wanted = node.failure_time_matters;
-        let operands: Vec<&Bracket> = node.operands.iter().map(|&operand| &below[operand]).collect();
         let apart = !self.everywhere && node.groups == operands.len();
         match &node.kind {
             Kind::Leaf(component) => self.leaves[*component].clone(),
             Kind::Series => {
                 let last = at == self.tree.root();
-                self.by_group(node, &operands, |this, members, apart| {
+                self.by_group(node, operands, |this, members, apart| {
                     this.series(members, apart, wanted, last)
                 })
             }
-            Kind::Parallel => self.by_group(node, &operands, |_, members, apart| parallel(members, apart)),
-            Kind::Race => self.by_group(node, &operands, |_, members, apart| race(members, apart)),
-            Kind::KofN(k) => k_of_n(&operands, *k, apart),
-            Kind::Cond(weights) => mixture(&weights.known, weights.rest, &weights.free, &operands),
+            Kind::Parallel => self.by_group(node, operands, |_, members, apart| parallel(members, apart)),
+            Kind::Race => self.by_group(node, operands, |_, members, apart| race(members, apart)),
+            Kind::KofN(k) => k_of_n(operands, *k, apart),
+            Kind::Cond(weights) => mixture(&weights.known, weights.rest, &weights.free, operands),
             &Kind::Timeout(after) => {
                 let body = truncated(operands[0], after);
                 match operands.get(1) {
@@ -378,17 +401,13 @@ impl UnknownLatency<'_> {
         let mut product: Option<Spectrum> = None;
         let mut cdf = vec![0.0; CELLS];
         for (law, member) in laws.iter().zip(members) {
-            let mut time = 0.0;
-            for value in &mut cdf {
+            let times = || (0..CELLS).map(|k| k as f64 * step);
+            let known = (!convex || member.convex.is_none()).then(|| member.within.at_each(times()));
+            let known = known.into_iter().flatten().chain(std::iter::repeat(0.0));
+            for ((value, after), within) in cdf.iter_mut().zip(law.after_each(times())).zip(known) {
                 // The whole mass may be late of a success that is only just possible.
-                let after = law.after(time);
-                let on_time = if convex && member.convex.is_some() {
-                    (member.bounds.lower - after).max(0.0)
-                } else {
-                    member.within.at(time).max(member.bounds.lower - after).max(0.0)
-                };
+                let on_time = within.max(member.bounds.lower - after).max(0.0);
                 *value = if after <= 0.0 { 1.0 } else { on_time / (on_time + after) };
-                time += step;
             }
             // Rounding must not make it fall.
             let mut most: f64 = 0.0;
@@ -496,13 +515,16 @@ fn pointwise_early(members: &[&Bracket], upper: f64, combine: impl Fn(&[f64]) ->
     times.dedup();
     let times = thinned(times);
     let mut at = vec![0.0; members.len()];
-    let mut value = |t: f64| {
-        at.iter_mut().zip(members).for_each(|(value, member)| *value = member.early.at(t));
-        combine(&at).min(upper)
-    };
     // On [t_k, t_{k+1}) no more than just before t_{k+1}; thinning may have dropped jumps in between.
-    let mut values: Vec<f64> = times.iter().skip(1).map(|&t| value(t)).collect();
-    values.push(value(f64::INFINITY));
+    let ends = || times.iter().copied().skip(1).chain([f64::INFINITY]);
+    let mut early: Vec<_> = members.iter().map(|member| member.early.at_each(ends())).collect();
+    let mut values: Vec<f64> = (0..times.len())
+        .map(|_| {
+            at.iter_mut().zip(&mut early).for_each(|(value, early)| *value = early.next().unwrap_or(0.0));
+            combine(&at).min(upper)
+        })
+        .collect();
+    drop(early);
     let mut most: f64 = 0.0;
     values.iter_mut().for_each(|value| {
         most = value.max(most);

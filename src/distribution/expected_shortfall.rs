@@ -93,6 +93,17 @@ impl TailLaw {
         later.checked_sub(1).map_or(0.0, |last| self.through[last])
     }
 
+    /// [`Self::after`] rising times, in one pass over the atoms.
+    pub fn after_each(&self, times: impl IntoIterator<Item = f64>) -> impl Iterator<Item = f64> {
+        let mut later = self.times.len();
+        times.into_iter().map(move |t| {
+            while later > 0 && self.times[later - 1] <= t {
+                later -= 1;
+            }
+            later.checked_sub(1).map_or(0.0, |last| self.through[last])
+        })
+    }
+
     /// `Q(v)`: the smallest t after which at most mass `v` comes; 0 from the total mass on.
     #[must_use]
     pub fn quantile(&self, v: f64) -> f64 {
