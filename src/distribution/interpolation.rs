@@ -13,7 +13,7 @@ use super::law::Law;
 /// Histograms with many buckets need fewer in each.
 const KNOTS: std::ops::RangeInclusive<usize> = 4..=16;
 /// Knots of a whole table, as far as the least number per bucket allows.
-const TABLE: usize = 128;
+const TABLE: usize = 192;
 const COARSE_TABLE: usize = 32;
 
 /// One bucket with mass: `(lower, upper]` holds `F(upper) − F(lower)`.
