@@ -197,12 +197,14 @@ struct Conditioned<'a> {
     leaves: &'a [Leaf],
     scenario: &'a Scenario,
     part: Part,
+    /// Which components follow the factor: a deadline may also ask for others.
+    follow: &'a [bool],
 }
 
 impl Conditioned<'_> {
     fn condition(&self, component: usize) -> Condition {
         let rho = self.scenario.correlation[component];
-        if rho <= 0.0 {
+        if rho <= 0.0 || !self.follow[component] {
             Condition::None
         } else if rho >= 1.0 {
             Condition::Ranks { from: self.part.from, to: self.part.to }
@@ -295,13 +297,19 @@ impl Engine<'_> {
         if common && common_rank::applies(tree, anchor, self.leaves, readings) {
             return common_rank::fold(tree, anchor, self.leaves, grid, readings);
         }
+        let mut follow = vec![false; self.leaves.len()];
+        for &at in &dependent {
+            if let Kind::Leaf(component) = tree.nodes[at].kind {
+                follow[component] = true;
+            }
+        }
         // The leaves of a plain Series are transformed there.
         dependent.retain(|&at| at == anchor || !tree.is_plain_term(at));
         let sums = tree.is_plain_series(anchor);
         let mut average: Option<Readings> = None;
         let mut spectra: Vec<Option<Spectra>> = readings.iter().map(|_| None).collect();
         for &part in parts {
-            let leaves = Conditioned { leaves: self.leaves, scenario, part };
+            let leaves = Conditioned { leaves: self.leaves, scenario, part, follow: &follow };
             let weight = part.to - part.from;
             let mut fold = Fold {
                 tree,

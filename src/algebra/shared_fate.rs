@@ -24,6 +24,10 @@ const SCENARIO_CELLS: usize = 256;
 /// A scenario's grid ends this much after the time at which its slowest outcomes would add up.
 const SCENARIO_MARGIN: f64 = 1.25;
 
+/// A grid that is this many times too long is replaced by one that fits, and so many times.
+const TOO_LONG: f64 = 2.0;
+const REFITS: usize = 2;
+
 /// The members of the scenario family.
 pub(crate) struct Shared {
     pub(crate) estimates: Timeliness,
@@ -90,7 +94,19 @@ impl SharedFate<'_> {
                 let grid = Grid::new((SCENARIO_MARGIN * slowest).max(self.horizon), SCENARIO_CELLS);
                 let mut engine = Engine { tree: &grouped, leaves, transforms };
                 let curves = engine.scenario(&plan, scenario, root, grid, readings);
-                conditionals(&curves, grid, readings, margin)
+                let mut laws = conditionals(&curves, grid, readings, margin);
+                // Where the slowest outcomes hardly ever add up: again, on a grid that fits.
+                for _ in 0..REFITS {
+                    let reached = laws.first().map_or(f64::INFINITY, |law| law.quantile(self.level));
+                    let horizon = (2.0 * reached).max(self.horizon);
+                    if !(reached > 0.0 && TOO_LONG * horizon < laws[0].end()) {
+                        break;
+                    }
+                    let grid = Grid::new(horizon, SCENARIO_CELLS);
+                    let curves = engine.scenario(&plan, scenario, root, grid, readings);
+                    laws = conditionals(&curves, grid, readings, margin);
+                }
+                laws
             };
             shared.laws.extend(run(leaves, ESTIMATE, None));
             if !bracketed {
