@@ -237,7 +237,7 @@ fn the_familys_p99_is_that_of_the_copula_at_its_own_correlation() {
 }
 
 #[test]
-#[ignore = "long: simulates 200 million calls"]
+#[ignore = "long: simulates 40 million journeys"]
 fn the_familys_p99_is_that_of_the_copula_in_many_trees_at_every_correlation() {
     hold_p99(28, 300_000, &CORRELATIONS, 29);
 }
