@@ -118,7 +118,11 @@ pub(crate) fn evaluator(journey: &Journey, target: Target) -> Group {
     let groups = format!("emac[.]{}[.].*", journey.name.replace('.', "[.]"));
     let failures = match target {
         Target::Vm => {
-            format!("increase(vmalert_alerting_rules_errors_total{{group=~\"{groups}\"}}[5m]) > 0")
+            // A state in older versions, a counter in newer ones.
+            format!(
+                "max by (group) (vmalert_alerting_rules_error{{group=~\"{groups}\"}}) > 0\nor\n\
+                 sum by (group) (increase(vmalert_alerting_rules_errors_total{{group=~\"{groups}\"}}[5m])) > 0"
+            )
         }
         Target::Prometheus | Target::Operator => {
             format!(

@@ -1,6 +1,7 @@
 //! The tiers of a journey's burn-rate policy as they are emitted, and what each can and cannot see.
 
 use crate::journey::Journey;
+use crate::journey::governance::PROVEN_BY_ONE_ERROR;
 use crate::unit::Window;
 
 /// Which budget burns.
@@ -130,9 +131,6 @@ pub(crate) struct Reach {
     pub(crate) single_error_below: f64,
 }
 
-/// The one-sided 95 % lower bound of a count of which one event was seen: `−ln 0.95`.
-const PROVEN_BY_ONE: f64 = 0.051_293_294_387_550_58;
-
 impl Tier {
     /// An outage of d seconds lifts the long window over the threshold after `lost·long` of it, and the short one stays
     /// above until `(1 − lost)·short` after it: in between the condition must hold for as long as the alert waits.
@@ -150,7 +148,7 @@ impl Tier {
             can_fire: lost < 1.0 - 1e-9,
             smallest_outage_seconds: self.smallest_outage(lost),
             spent: self.rate * self.long.seconds().get() / period.seconds().get(),
-            single_error_below: (1.0 / lost).min(PROVEN_BY_ONE / allowed),
+            single_error_below: (1.0 / lost).min(PROVEN_BY_ONE_ERROR / allowed),
         }
     }
 }

@@ -79,6 +79,10 @@ pub struct AlertLinks {
     pub dashboard_url: Option<String>,
 }
 
+/// The one-sided 95 % lower bound of a count of which one event was seen, `−ln 0.95`: an alert needs the samples to prove
+/// that budget burns at all, and a single error among n calls proves a loss of this much over n.
+pub const PROVEN_BY_ONE_ERROR: f64 = 0.051_293_294_387_550_58;
+
 /// When to page and when to open a ticket.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BurnRatePolicy {

@@ -6,6 +6,7 @@ use crate::document::Place;
 use crate::document::diagnostic::{Code, Diagnostic, did_you_mean, nearest};
 use crate::journey::Journey;
 use crate::journey::component::{Component, LatencyUnit, Telemetry};
+use crate::journey::governance::PROVEN_BY_ONE_ERROR;
 use crate::series::{MatchOp, Matcher};
 use crate::unit::Window;
 
@@ -185,11 +186,14 @@ fn traffic_findings(
     let hour: Window = TRAFFIC_WINDOW.parse().ok()?;
     let tier = journey.governance.burn_rate_policy.page.iter().find(|tier| {
         let calls = traffic * tier.long_window.seconds().get() / hour.seconds().get();
-        1.0 / (calls * budget) > tier.burn_rate
+        // The alert needs both: that fast a burn, and proof of any.
+        !tier.disabled
+            && 1.0 / (calls * budget) > tier.burn_rate
+            && PROVEN_BY_ONE_ERROR / (calls * budget) > 1.0
     })?;
     let message = format!(
-        "`{}` has {traffic:.0} calls within {TRAFFIC_WINDOW}: at this traffic a single error exceeds the burn rate {} \
-         over {}",
+        "`{}` has {traffic:.0} calls within {TRAFFIC_WINDOW}: at this traffic a single error proves and exceeds the burn \
+         rate {} over {}",
         component.name, tier.burn_rate, tier.long_window
     );
     let help = "a longer window or a ticket suits low traffic better".to_owned();
@@ -297,8 +301,10 @@ mod tests {
         assert_eq!(code(with(&["0.1", "1"], None)), ["E303"]);
         assert_eq!(code(with(&["0.1", "0.25", "+Inf"], None)), ["W417"]);
         assert_eq!(code(with(&["0.4", "+Inf"], Some(0.0))), ["W419"]);
-        // One error in n calls burns 1/(n · 0.01); above 14.4 where n < 6.9.
-        assert_eq!(code(with(&["0.4", "+Inf"], Some(6.0))), ["W418"]);
+        // One error in n calls burns 1/(n · 0.01), above 14.4 where n < 6.9, and proves 0.0513/(n · 0.01), above 1 where
+        // n < 5.13.
+        assert_eq!(code(with(&["0.4", "+Inf"], Some(5.0))), ["W418"]);
+        assert_eq!(code(with(&["0.4", "+Inf"], Some(6.0))), Vec::<String>::new());
         assert_eq!(code(with(&["0.4", "+Inf"], Some(17.0))), Vec::<String>::new());
         let milliseconds = "{histogram: rq_seconds, unit: milliseconds}";
         assert_eq!(findings(milliseconds, &with(&["100", "250", "+Inf"], None)).len(), 1);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
+use crate::compiled_alerts::hasty;
 use crate::live_shop::{AVAILABILITY, LiveProxy, LiveShop};
 use crate::prometheus::{Exporter, PATIENCE, Prometheus, Setup, escape, get, try_get, wait_for};
 use crate::remote_read_prometheus::upstream;
@@ -52,12 +53,12 @@ fn a_prometheus_that_scrapes_the_page_alerts_on_ordinary_series() {
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("rules.yaml");
     // The shipped guard with less patience, beside a rule on the numbers.
-    let shipped =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/rules/journeys.rules.yaml")).unwrap();
-    let guard =
-        shipped.replace("for: 10m", "for: 1s").replace("for: 5m", "for: 1s").replace("for: 2m", "for: 1s");
-    let guard =
-        guard.replace("groups:\n", "").replace("name: emac-journeys\n", "name: shipped\n    interval: 1s\n");
+    let shipped = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/rules/checkout/prometheus/alerts.yaml"
+    ))
+    .unwrap();
+    let guard = hasty(&shipped).replace("groups:\n", "");
     std::fs::write(&rules, format!("{BURNS}{guard}")).unwrap();
     let jobs = format!(
         ", {{job_name: emac, metrics_path: /journeys/metrics, honor_labels: true, static_configs: [{{targets: [{target:?}]}}]}}"
@@ -69,12 +70,12 @@ fn a_prometheus_that_scrapes_the_page_alerts_on_ordinary_series() {
     alerting.wait_for_series("recorded:availability");
     let value = alerting.query("recorded:availability")[0]["value"][1].clone();
     assert!((value.as_str().unwrap().parse::<f64>().unwrap() - AVAILABILITY).abs() < 1e-3, "{value}");
-    wait_for("the guard to end", || (!is_firing(alerting.url(), "JourneySeriesAbsent")).then_some(()));
+    wait_for("the guard to end", || (!is_firing(alerting.url(), "JourneyNotEvaluated")).then_some(()));
     drop(proxy);
     alerting.wait_for_series("up{job=\"emac\"} == 0");
     // The series end with the target, and the shipped guard says so.
     wait_for("the end", || alerting.query("emac_journey_gate").as_array()?.is_empty().then_some(()));
-    fires(alerting.url(), "JourneySeriesAbsent");
+    fires(alerting.url(), "JourneyNotEvaluated");
 }
 
 #[test]

@@ -520,6 +520,50 @@ fn an_allocation_meets_the_objective_when_it_is_composed_again() {
     assert!(seen > 150, "{seen}");
 }
 
+/// Components made slower by the allocation's scale bring the pessimistic quantile to the objective, and the parts that
+/// they are granted sum to it.
+#[test]
+fn an_allocated_latency_meets_the_objective_when_it_is_composed_again() {
+    use emac::distribution::histogram::ClassicHistogram;
+    use emac::journey::evidence::Counts;
+    let text = "apiVersion: emac.dev/v1alpha1\nkind: JourneyIntent\nmetadata: {name: a}\nspec:\n  objectives:\n    \
+                availability: {window: 30d, target: 0.99}\n    \
+                latency: {window: 30d, objective: {metric: p99, threshold: 700ms}}\n  \
+                expression: Series(a, Parallel(b, c), d)\n  components:\n    \
+                a: {histogram: h}\n    b: {histogram: h, failureDomains: [z]}\n    c: {histogram: h, failureDomains: [z]}\n    d: {histogram: h}\n";
+    let journey = one(text);
+    let evidence = |scale: f64| {
+        let component = |median: f64| {
+            let edges: Vec<f64> = (1..=60).map(|k| f64::from(k) * 0.02 * scale).collect();
+            let counts = edges.iter().map(|t| 1e6 * -f64::exp_m1(-t / scale / median)).chain([1e6]).collect();
+            let histogram = ClassicHistogram::new(edges, counts).unwrap();
+            let counts = Counts::new(1.002e6, 1e6, Some(histogram), None).unwrap();
+            ComponentEvidence::measured(Measurement::Counts(counts))
+        };
+        Evidence {
+            window: "5m".parse().unwrap(),
+            time: None,
+            components: [0.02, 0.05, 0.03, 0.04].map(component).to_vec(),
+            parameters: Vec::new(),
+        }
+    };
+    let derivation = explain(&mut Composer::new(), &journey, &evidence(1.0), None);
+    let allocation = derivation.allocation.unwrap();
+    let scale = allocation.latency_scale.unwrap();
+    assert!(scale > 0.5 && scale < 20.0, "{scale}");
+    let again = explain(&mut Composer::new(), &journey, &evidence(scale), None);
+    let recomposed = again.latency["0.99"].pessimistic.get();
+    assert!((recomposed - 0.7).abs() < 1e-9, "{recomposed}");
+    let parts: f64 = allocation.components.iter().map(|component| component.latency.unwrap().get()).sum();
+    assert!((parts - 0.7).abs() < 1e-9, "{parts}");
+    // A timer does not scale with the calls below it.
+    let timed = one(&text.replace("Parallel(b, c)", "Timeout(300ms; Parallel(b, c))"));
+    let timed = explain(&mut Composer::new(), &timed, &evidence(1.0), None).allocation.unwrap();
+    assert_eq!(timed.latency_scale, None);
+    // Under a deadline the availabilities still meet the objective, with what comes late lost as now.
+    assert!((timed.recomposed.get() - 0.99).abs() < 1e-9, "{timed:?}");
+}
+
 /// `rules/` shows what compiles from `examples/specs`; `EMAC_REGENERATE=1` writes it anew.
 #[test]
 fn the_shipped_rules_are_those_of_the_shipped_examples() {

@@ -160,3 +160,112 @@ fn every_tier_fires_stays_silent_resets_and_fails_safe_in_a_real_prometheus() {
         failed.as_array().is_none_or(Vec::is_empty).then_some(())
     });
 }
+
+/// Two journeys over the same shop, which loses 1.5 %: one may lose 10 %, the other 0.1 %.
+fn two_journeys() -> String {
+    let journey = |name: &str, target: &str| {
+        format!(
+            r#"apiVersion: emac.dev/v1alpha1
+kind: JourneyIntent
+metadata: {{name: {name}}}
+spec:
+  objectives: {{availability: {{window: 30d, target: {target}}}}}
+  components:
+    front: {{histogram: http_request_duration_seconds, matchers: {{service: front}}, success: {{code: '!~"5.."'}}}}
+    pay: {{histogram: http_request_duration_seconds, matchers: {{service: pay}}, success: {{code: '!~"5.."'}}}}
+  expression: Series(front, pay)
+  governance:
+    alerts:
+      burnRatePolicy:
+        page: [{{burnRate: 10, longWindow: 2m, shortWindow: 30s}}, {{burnRate: 6, longWindow: 5m, shortWindow: 1m}}]
+        ticket: [{{burnRate: 3, longWindow: 8m, shortWindow: 2m}}, {{burnRate: 1, longWindow: 10m, shortWindow: 5m}}]
+"#
+        )
+    };
+    format!("{}---\n{}", journey("steady", "0.9"), journey("losing", "0.999"))
+}
+
+/// Journey, name and tier of every firing alert.
+fn firing_by_journey(prometheus: &Prometheus) -> BTreeSet<String> {
+    let reply = get(&format!("{}/api/v1/alerts", prometheus.url())).json();
+    let alerts = reply["data"]["alerts"].as_array().cloned().unwrap_or_default();
+    let line = |alert: &serde_json::Value| {
+        let label = |name: &str| alert["labels"][name].as_str().unwrap_or_default().to_owned();
+        format!("{} {} {}", label("journey"), label("alertname"), label("tier"))
+    };
+    alerts.iter().filter(|alert| alert["state"] == "firing").map(line).collect()
+}
+
+/// Waits until all of these fire and nothing that holds one of `never`.
+fn wait_until(prometheus: &Prometheus, what: &str, all: &[String], never: &[&str]) {
+    let deadline = std::time::Instant::now() + 2 * super::prometheus::PATIENCE;
+    loop {
+        let last = firing_by_journey(prometheus);
+        let wrong = last.iter().any(|alert| never.iter().any(|part| alert.contains(part)));
+        if !wrong && all.iter().all(|alert| last.contains(alert)) {
+            return;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{what}: {last:#?} fire, not {all:#?} without {never:?}"
+        );
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
+#[cfg_attr(not(has_prometheus), ignore = "needs prometheus and promtool: tests/run installs them")]
+fn compiled_alerts_hold_through_the_proxy_a_restart_of_it_and_the_loss_of_its_upstream() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("spec.yaml"), two_journeys()).unwrap();
+    std::fs::write(
+        at("emac.config"),
+        "upstream: {timeout: 5s}\nevaluation: {interval: 2s, delay: 1s, retention: 10m}\n",
+    )
+    .unwrap();
+    let mut files = Vec::new();
+    for journey in journeys_of(&[SourceFile { path: "j.yaml".to_owned(), text: two_journeys() }]) {
+        let file = at(&format!("{}.yaml", journey.name));
+        std::fs::write(
+            &file,
+            hasty(artifact(&compiled(&journey, Target::Prometheus), "alerts.yaml").unwrap()),
+        )
+        .unwrap();
+        files.push(format!("{file:?}"));
+    }
+    let (_shop, upstream) = super::remote_read_prometheus::upstream();
+    let address = format!("127.0.0.1:{}", super::prometheus::free_port());
+    let (config, spec) = (at("emac.config"), at("spec.yaml"));
+    let serve = || {
+        let args = ["--config", &config, "--spec", &spec, "--upstream.url", upstream.url()];
+        super::emac_binary::Binary::start_at(&address, &args)
+    };
+    let proxy = serve();
+    let setup = format!(
+        "rule_files: [{}]\nremote_read: [{{url: \"http://{address}/api/v1/read\", read_recent: true, remote_timeout: 5s}}]",
+        files.join(", ")
+    );
+    let prometheus = Prometheus::start(&Setup {
+        config: &setup,
+        external_labels: "cluster: test, replica: r1",
+        ..Setup::default()
+    });
+    let burning: Vec<String> = ["page-2m", "page-5m", "ticket-8m", "ticket-10m"]
+        .iter()
+        .map(|tier| format!("losing JourneyErrorBudgetBurns {tier}"))
+        .chain(["losing JourneyComponentDominates contributor".to_owned()])
+        .collect();
+    let steady = ["steady JourneyError", "steady JourneyComponent", "guard"];
+    wait_until(&prometheus, "burning beside normal", &burning, &steady);
+    let both = |name: &str| ["steady", "losing"].map(|journey| format!("{journey} {name} guard")).to_vec();
+    drop(proxy);
+    wait_until(&prometheus, "proxy down", &both("JourneyNotEvaluated"), &["Burns", "Dominates"]);
+    let proxy = serve();
+    wait_until(&prometheus, "proxy up again", &burning, &steady);
+    drop(upstream);
+    let blind: Vec<String> =
+        both("JourneySignalIncomplete").into_iter().chain(both("JourneyEvidenceMissing")).collect();
+    wait_until(&prometheus, "upstream gone", &blind, &["Burns", "Dominates", "NotEvaluated"]);
+    drop(proxy);
+}

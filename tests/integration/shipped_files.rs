@@ -25,7 +25,9 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
 fn journeys() -> Vec<String> {
     let mut journeys: Vec<String> = std::fs::read_dir(root().join("rules"))
         .unwrap()
-        .map(|entry| format!("rules/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .map(Result::unwrap)
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| format!("rules/{}", entry.file_name().to_str().unwrap()))
         .collect();
     journeys.sort();
     assert!(!journeys.is_empty());
@@ -79,6 +81,12 @@ fn assert_names_synthetic_series(expression: &str, place: &str) {
 #[test]
 #[cfg_attr(not(has_prometheus), ignore = "needs prometheus and promtool: tests/run installs them")]
 fn the_shipped_rules_pass_promtools_checks_and_their_own_tests() {
+    for file in files("rules", ".rules.yaml") {
+        promtool(&["check", "rules", "--lint=all", "--lint-fatal", file.to_str().unwrap()]);
+    }
+    for file in files("rules", ".test.yaml") {
+        promtool(&["test", "rules", file.to_str().unwrap()]);
+    }
     for journey in journeys() {
         for name in ["recording-rules", "alerts", "evaluator-guards"] {
             let file = format!("{journey}/prometheus/{name}.yaml");
@@ -91,7 +99,7 @@ fn the_shipped_rules_pass_promtools_checks_and_their_own_tests() {
 #[test]
 fn every_shipped_rule_reads_series_that_exist() {
     let compiled = journeys().into_iter().map(|journey| root().join(journey).join("prometheus/alerts.yaml"));
-    for file in compiled {
+    for file in compiled.chain(files("rules", ".rules.yaml")) {
         let rules: serde_json::Value =
             serde_saphyr::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
         for rule in
