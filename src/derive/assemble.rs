@@ -9,8 +9,10 @@ use super::derivation::{
     ObjectiveResults, ProbabilityRange, ReasonResult, SidesResult, TimeRange, VerdictResult, WarningResult,
     explained_quantiles,
 };
+use super::distribution;
 use super::reason;
 use super::step::Step;
+use super::width::WidthResult;
 use crate::algebra::compose::Composer;
 use crate::algebra::composition::{
     Bounded, ByDependence, ComponentShare, Composition, Interval, LatencyQuantile, Side,
@@ -74,6 +76,8 @@ impl Derivation {
             objectives: ObjectiveResults::new(journey, composition),
             domains: domains(journey, composition),
             allocation: AllocationResult::new(journey, composition),
+            width: WidthResult::new(journey, evidence, composition),
+            distribution: distribution::points(journey, composition),
             evidence: EvidenceResult {
                 time: evidence.time.map(|time| time.seconds()),
                 age,

@@ -5,8 +5,10 @@ use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::allocation::AllocationResult;
+use super::distribution::DistributionPoint;
 use super::number::{probability, real, time, time_or_null};
 use super::step::Step;
+use super::width::WidthResult;
 use crate::algebra::verdict::Verdict;
 use crate::unit::{Probability, Quantile, Seconds};
 
@@ -33,6 +35,10 @@ pub struct Derivation {
     pub domains: Vec<DomainResult>,
     /// What each component may lose and take; `None` where no allocation exists.
     pub allocation: Option<AllocationResult>,
+    /// What makes the interval wide.
+    pub width: WidthResult,
+    /// The latency distribution at some rising times; empty where no latency was measured.
+    pub distribution: Vec<DistributionPoint>,
     /// Where the numbers come from, as a whole.
     pub evidence: EvidenceResult,
     /// Under which model and policy.

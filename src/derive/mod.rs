@@ -8,6 +8,7 @@
 pub mod allocation;
 mod assemble;
 pub mod derivation;
+pub mod distribution;
 pub mod evidence_file;
 pub mod formula;
 pub mod model;
@@ -15,6 +16,7 @@ pub mod number;
 pub mod reason;
 pub mod step;
 pub mod text;
+pub mod width;
 
 pub use assemble::explain;
 pub use derivation::Derivation;

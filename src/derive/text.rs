@@ -24,6 +24,8 @@ pub fn render(derivation: &Derivation) -> String {
     objectives(&mut out, derivation);
     dependence(&mut out, &derivation.availability);
     latency(&mut out, derivation);
+    distribution(&mut out, derivation);
+    width_by_source(&mut out, derivation);
     tree(&mut out, derivation);
     components(&mut out, derivation);
     domains(&mut out, derivation);
@@ -110,6 +112,51 @@ fn latency(out: &mut String, derivation: &Derivation) {
         row(out, &percentile(quantile), 9, &cells);
     }
     line(out, "Given success. The last four columns are upper bounds by dependence alone.");
+}
+
+/// A bar for each time: full up to the pessimistic bound, then shaded up to the estimate, lightly up to the optimistic one.
+fn distribution(out: &mut String, derivation: &Derivation) {
+    /// Columns of a bar.
+    const BAR: usize = 60;
+    if derivation.distribution.is_empty() {
+        return;
+    }
+    section(out, "DISTRIBUTION", 14, &["pessimistic", "estimate"]);
+    let objective = derivation.objectives.latency.as_ref().map(|objective| objective.threshold);
+    let mut before = Seconds::ZERO;
+    for point in &derivation.distribution {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a share of a line"
+        )]
+        let columns = |share: f64| (share.clamp(0.0, 1.0) * BAR as f64).round() as usize;
+        let ends = [point.pessimistic, point.estimate, point.optimistic].map(columns);
+        let mut bar = "█".repeat(ends[0]);
+        bar.push_str(&"▒".repeat(ends[1].saturating_sub(ends[0])));
+        bar.push_str(&"░".repeat(ends[2].saturating_sub(ends[1].max(ends[0]))));
+        let here = objective.is_some_and(|objective| before < objective && objective <= point.seconds);
+        let label = format!("{}{}", seconds(point.seconds), if here { " ◂" } else { "" });
+        row_then(out, &label, 12, &[reached(point.pessimistic), reached(point.estimate)], &bar);
+        before = point.seconds;
+    }
+    let mark = if objective.is_some() { " ◂ holds the objective." } else { "" };
+    line(out, &format!("Within a time, given success: █ at least, ▒ estimated, ░ at most.{mark}"));
+}
+
+/// A share of calls in per cent, never rounded up.
+fn reached(share: f64) -> String {
+    format!("{:.1} %", (share * 1e3).floor() / 10.0)
+}
+
+fn width_by_source(out: &mut String, derivation: &Derivation) {
+    let Some(advice) = &derivation.width.advice else { return };
+    section(out, "WIDTH", 9, &["share"]);
+    for (source, part) in derivation.width.sources() {
+        row(out, source, 11, &[share(part)]);
+    }
+    paragraph(out, "", advice);
 }
 
 fn tree(out: &mut String, derivation: &Derivation) {

@@ -132,6 +132,7 @@ fn numbers(id: usize, view: &JourneyView, shown: &ShownWindow, detail: Detail) -
                     Some(plot) => (plot),
                     None => p.empty { "No latency was measured, so there is no distribution to show." },
                 }
+                (tables::width(derivation))
             }
             section.budget { (tables::budgets(view)) @if !derivation.domains.is_empty() { (tables::domains(derivation)) } }
         }

@@ -225,6 +225,25 @@ fn members(names: &[String]) -> String {
     text
 }
 
+/// What makes the interval wide, and what to do about it; nothing where it has no width.
+pub fn width(derivation: &Derivation) -> Markup {
+    html! {
+        @if let Some(advice) = &derivation.width.advice {
+            section.width {
+                h3 { "What makes the bound wide" span.unit { " from the estimate to the pessimistic bound" } }
+                table {
+                    tbody {
+                        @for (source, part) in derivation.width.sources() {
+                            tr { th scope="row" { (source) } td { (bar(part)) } }
+                        }
+                    }
+                }
+                p { (advice) }
+            }
+        }
+    }
+}
+
 /// A share as a bar with its number beside it.
 fn bar(fraction: f64) -> Markup {
     let width = format!("{:.1}%", 100.0 * fraction.clamp(0.0, 1.0));
