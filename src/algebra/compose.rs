@@ -95,6 +95,7 @@ impl Composer {
             level,
             shown,
             horizon: estimate.horizon,
+            late: bracket.latency.as_ref().map_or(1.0, |latency| latency.late.end() / estimate.horizon),
         }
         .fold(&mut self.transforms);
 

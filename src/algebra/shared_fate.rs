@@ -61,6 +61,8 @@ pub(crate) struct SharedFate<'a> {
     pub(crate) shown: f64,
     /// Where the estimate's grid ends.
     pub(crate) horizon: f64,
+    /// How many times as long the late side of the bracket lasts as the estimate, about.
+    pub(crate) late: f64,
 }
 
 impl SharedFate<'_> {
@@ -88,37 +90,47 @@ impl SharedFate<'_> {
         };
         self.deadlines(&grouped, &family, bracketed, &mut shared, transforms);
         let margin = (!smooth).then_some(1.0);
-        for scenario in &family {
-            let mut run = |leaves: &[Leaf], readings: &[Reading], margin: Option<f64>| {
+        // Common ranks first: they cost least, and tell how long the others may be.
+        let mut reached: Option<f64> = None;
+        for scenario in family.iter().rev() {
+            let mut run = |leaves: &[Leaf], readings: &[Reading], margin: Option<f64>, guess: Option<f64>| {
                 let slowest = horizon_bound(&grouped, root, leaves, readings[0], 0.5 * (1.0 - self.level));
-                let grid = Grid::new((SCENARIO_MARGIN * slowest).max(self.horizon), SCENARIO_CELLS);
+                let longest = (SCENARIO_MARGIN * slowest).max(self.horizon);
+                let mut horizon = guess.map_or(longest, |guess| guess.clamp(self.horizon, longest));
                 let mut engine = Engine { tree: &grouped, leaves, transforms };
-                let curves = engine.scenario(&plan, scenario, root, grid, readings);
-                let mut laws = conditionals(&curves, grid, readings, margin);
-                // Where the slowest outcomes hardly ever add up: again, on a grid that fits.
-                for _ in 0..REFITS {
-                    let reached = laws.first().map_or(f64::INFINITY, |law| law.quantile(self.level));
-                    let horizon = (2.0 * reached).max(self.horizon);
-                    if !(reached > 0.0 && TOO_LONG * horizon < laws[0].end()) {
-                        break;
-                    }
+                let mut fits = 0;
+                loop {
                     let grid = Grid::new(horizon, SCENARIO_CELLS);
                     let curves = engine.scenario(&plan, scenario, root, grid, readings);
-                    laws = conditionals(&curves, grid, readings, margin);
+                    let laws = conditionals(&curves, grid, readings, margin);
+                    let reached = laws.first().map_or(f64::INFINITY, |law| law.quantile(self.level));
+                    let fitting =
+                        if reached.is_finite() { (2.0 * reached).max(self.horizon) } else { longest };
+                    // Where the slowest outcomes hardly ever add up, or add up further: again, on a grid that fits.
+                    let fits_well =
+                        if reached.is_finite() { TOO_LONG * fitting >= horizon } else { horizon >= longest };
+                    if fits_well || fits == REFITS || reached <= 0.0 {
+                        return (laws, reached);
+                    }
+                    (horizon, fits) = (fitting, fits + 1);
                 }
-                laws
             };
-            shared.laws.extend(run(leaves, ESTIMATE, None));
+            let (laws, level) = run(leaves, ESTIMATE, None, reached.map(|reached| 2.0 * reached));
+            shared.laws.extend(laws);
+            reached = Some(level).filter(|level| level.is_finite());
             if !bracketed {
                 continue;
             }
-            let mut both = run(careful, BRACKET, margin).into_iter();
+            let slower = reached.map(|reached| 2.0 * reached * self.late);
+            let (both, level) = run(careful, BRACKET, margin, slower);
+            let mut both = both.into_iter();
             let (Some(late), Some(early)) = (both.next(), both.next()) else { continue };
             let growth = match (sampling, design) {
                 (Some(sampling), Some(design)) => {
                     // A deadline below the factor is read off both sides; without one the late side does.
                     let readings = if grouped.has_deadline { BRACKET } else { &BRACKET[..1] };
-                    let moved = run(design, readings, margin);
+                    let slower = Some(2.2 * level).filter(|slower| slower.is_finite());
+                    let (moved, _) = run(design, readings, margin, slower);
                     let time = moved.first().map_or(f64::INFINITY, |law| law.quantile(self.shown));
                     let seen = if time.is_finite() { late.at(time) } else { f64::INFINITY };
                     sampling.growth(self.shown, seen)
