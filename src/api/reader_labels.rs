@@ -61,7 +61,10 @@ impl ReaderLabels {
 
     /// Reads the upstream's external labels again and again. Ends at once where they are configured.
     pub(crate) async fn follow(&self, upstream: Arc<dyn Upstream>) {
-        while self.follow {
+        if !self.follow {
+            return;
+        }
+        loop {
             let wait = match tokio::time::timeout(TIMEOUT, external_labels(&*upstream)).await {
                 Ok(Some(labels)) => {
                     self.names.store(Arc::new(common().into_iter().chain(labels).collect()));

@@ -163,7 +163,9 @@ fn shown(value: Option<&Value>) -> String {
 fn effects(old: &Derivation, new: &Derivation) -> Vec<(String, String, String)> {
     let mut rows = Vec::new();
     let mut row = |what: &str, old: String, new: String| rows.push((what.to_owned(), old, new));
-    let availability: [(&str, fn(&Derivation) -> Probability); 3] = [
+    /// Reads one side of a derivation.
+    type Of = fn(&Derivation) -> Probability;
+    let availability: [(&str, Of); 3] = [
         ("availability, pessimistic", |d| d.availability.pessimistic),
         ("availability, estimate", |d| d.availability.estimate),
         ("availability, optimistic", |d| d.availability.optimistic),

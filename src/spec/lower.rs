@@ -239,7 +239,7 @@ fn components(
             domains: of,
             scope: declared.as_ref().map_or(LatencyScope::Exclusive, lower_telemetry::scope),
             // What is written here wins over what the contract's own indicator counts.
-            telemetry: telemetry.or_else(|| contract.and_then(|contract| measured_by(contract))),
+            telemetry: telemetry.or_else(|| contract.and_then(measured_by)),
         });
     }
     components
