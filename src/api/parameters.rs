@@ -115,14 +115,17 @@ impl Parameters {
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         match self.get(name) {
             "" => Ok(None),
-            text => parse_time(text)
-                .map(Some)
-                .ok_or_else(|| invalid(name, &format!("cannot parse {text:?} to a valid timestamp"))),
+            text => parse_time(text).map(Some).ok_or_else(|| {
+                let fault =
+                    format!("Invalid time value for '{name}': cannot parse {text:?} to a valid timestamp");
+                invalid(name, &fault)
+            }),
         }
     }
 
     fn required_time(&self, name: &str) -> Result<Timestamp, ApiError> {
-        self.time(name)?.ok_or_else(|| invalid(name, "cannot parse \"\" to a valid timestamp"))
+        let text = self.get(name);
+        parse_time(text).ok_or_else(|| invalid(name, &format!("cannot parse {text:?} to a valid timestamp")))
     }
 
     /// A duration in milliseconds, perhaps zero or negative; `None` where it is not given.
@@ -369,7 +372,7 @@ mod tests {
         }
         assert_eq!(
             refused(of("time=foo").time("time")),
-            r#"invalid parameter "time": cannot parse "foo" to a valid timestamp"#
+            r#"invalid parameter "time": Invalid time value for 'time': cannot parse "foo" to a valid timestamp"#
         );
     }
 

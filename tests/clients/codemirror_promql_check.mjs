@@ -9,7 +9,7 @@ const { CompletionContext } = require('@codemirror/autocomplete');
 const { EditorState } = require('@codemirror/state');
 const { PromQLExtension } = require('@prometheus-io/codemirror-promql');
 const { newCompleteStrategy } = require('@prometheus-io/codemirror-promql/dist/cjs/complete');
-const { HTTPPrometheusClient } = require('@prometheus-io/codemirror-promql/dist/cjs/client');
+const { HTTPPrometheusClient } = require('@prometheus-io/codemirror-promql/dist/cjs/client/prometheus');
 
 const url = process.argv[2];
 const gate = 'emac_journey_gate';

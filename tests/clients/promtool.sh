@@ -9,7 +9,7 @@ expect() { grep -qE -- "$1" <<<"$2" || { echo "no /$1/ in: $2"; exit 1; }; }
 
 instant=$(promtool query instant "$url" "$query")
 expect '^emac_journey_availability_pessimistic\{journey="checkout", window="5m"\} => (0\.[0-9]+|1) @\[' "$instant"
-mean=$(promtool query instant "$url" "avg by (journey) (avg_over_time(emac_journey_gate[2m]))")
+mean=$(promtool query instant "$url" 'avg by (journey) (avg_over_time(emac_journey_gate{journey="checkout",window="5m"}[2m]))')
 expect '\{journey="checkout"\} => ' "$mean"
 range=$(promtool query range --start="$((now - 120))" --end="$now" --step=30s "$url" "$query")
 expect '@\[[0-9.]+\]' "$range"

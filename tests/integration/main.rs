@@ -5,6 +5,7 @@
 mod adversarial_dependence;
 mod alerting;
 mod argo;
+mod argo_provider;
 mod brute_force;
 mod cli_check;
 mod cli_query;
@@ -22,6 +23,7 @@ mod gaussian_copula;
 mod generated_code;
 mod grafana;
 mod http_client;
+mod http_conformance;
 mod interpolation;
 mod journey_builder;
 mod layering;

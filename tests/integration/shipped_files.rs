@@ -94,6 +94,13 @@ fn the_shipped_rules_pass_promtools_checks_and_their_own_tests() {
         }
         promtool(&["test", "rules", &format!("{journey}/prometheus/tests.yaml")]);
     }
+    // The guards of the ways to read journeys.
+    for file in files("rules", ".rules.yaml") {
+        promtool(&["check", "rules", "--lint=all", "--lint-fatal", file.to_str().unwrap()]);
+    }
+    for file in files("rules", ".test.yaml") {
+        promtool(&["test", "rules", file.to_str().unwrap()]);
+    }
 }
 
 #[test]
