@@ -55,7 +55,7 @@ fn series(name: &str, count: usize) -> Vec<Series> {
         let labels = Labels::named(name)
             .with("journey", format!("j{}", at % 100))
             .with("window", format!("w{}", at / 100));
-        let value = |step: i64| 0.9 + f64::from(u32::try_from(step % 97).unwrap()) / 1_000.0;
+        let value = |step: i64| 0.9 + f64::from(i32::try_from(step.rem_euclid(97)).unwrap()) / 1_000.0;
         // Five minutes before the first step are looked back at.
         let samples = (-20..STEPS).map(|step| Sample {
             time: Timestamp::from_millis(START + step * STEP_MILLIS),
