@@ -43,7 +43,7 @@ async function offered(text) {
 
 assert((await offered('emac_journey_avail')).includes('emac_journey_availability_pessimistic'));
 assert((await offered(`sum by (|) (${gate})`)).includes('verdict'));
-assert((await offered(`${gate}{`)).includes('journey'));
+assert((await offered(`${gate}{|}`)).includes('journey'));
 assert((await offered(`${gate}{journey="|"}`)).includes('checkout'));
 assert((await offered(`${gate}{journey="checkout",verdict="|"}`)).includes('review'));
 // A demo's upstream has no flags, which only the list of features would need.
