@@ -3,6 +3,8 @@
 //! A type says in one place how it is decoded and what its JSON Schema is, so that `emac schema` and the decoder
 //! cannot differ: records by the [`record!`] macro, scalars by [`Scalar`].
 
+use rustc_hash::FxHashSet;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
@@ -35,12 +37,37 @@ pub(crate) struct Decoder<'d> {
     diagnostics: Vec<Diagnostic>,
     left_out: usize,
     errors: usize,
+    /// The regular expressions that were found valid: a document says the same ones again and again, and each costs more than
+    /// reading the rest of its component.
+    valid_regexes: FxHashSet<String>,
 }
 
 impl<'d> Decoder<'d> {
     pub(crate) fn new(file: &'d SourceFile, document: &'d Document) -> Self {
         let source = super::tree::text_of(file);
-        Self { file: &file.path, document, source, diagnostics: Vec::new(), left_out: 0, errors: 0 }
+        let valid_regexes = FxHashSet::default();
+        Self {
+            file: &file.path,
+            document,
+            source,
+            diagnostics: Vec::new(),
+            left_out: 0,
+            errors: 0,
+            valid_regexes,
+        }
+    }
+
+    /// Whether this is a regular expression, by `check` where it was not met before.
+    pub(crate) fn check_regex<E>(
+        &mut self,
+        regex: &str,
+        check: impl FnOnce(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.valid_regexes.contains(regex) {
+            check(regex)?;
+            self.valid_regexes.insert(regex.to_owned());
+        }
+        Ok(())
     }
 
     /// Reports at the place of a node.

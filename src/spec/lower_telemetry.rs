@@ -129,8 +129,11 @@ pub(crate) fn matchers(all: &Matchers, decoder: &mut Decoder<'_>) -> Vec<Matcher
         let Some(value) = value else { continue };
         let matcher = value.value.named(&name.value.0);
         if matches!(matcher.op, MatchOp::Regex | MatchOp::NotRegex) {
-            let anchored = format!("^(?:{})$", matcher.value);
-            if let Err(error) = regex::RegexBuilder::new(&anchored).size_limit(MAX_REGEX_BYTES).build() {
+            let check = |regex: &str| {
+                let anchored = format!("^(?:{regex})$");
+                regex::RegexBuilder::new(&anchored).size_limit(MAX_REGEX_BYTES).build().map(drop)
+            };
+            if let Err(error) = decoder.check_regex(&matcher.value, check) {
                 let fault = error.to_string();
                 let fault = fault.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
                 let message = format!("`{}` is not a regular expression: {fault}", matcher.value);
