@@ -1,8 +1,8 @@
 //! Artifacts: a journey and its derivation become what platforms run and people review.
 //!
 //! [`artifacts`] is a function of its arguments alone: the same journey, derivation and options give the same bytes. Rules
-//! ([`recording`], [`alert`], [`guard`]) read the synthetic series; [`unit_test`] holds the alerts to what they must do in
-//! promtool's own terms; [`argo`] gates a rollout; [`dashboard`] shows the journey; [`report`] says how every number
+//! (`recording`, `alert`, `guard`) read the synthetic series; `unit_test` holds the alerts to what they must do in
+//! promtool's own terms; `argo` gates a rollout; `dashboard` shows the journey; `report` says how every number
 //! came about and which artifact rests on which node. No number is computed here: they come from the derivation.
 
 mod alert;
