@@ -553,7 +553,8 @@ fn an_allocated_latency_meets_the_objective_when_it_is_composed_again() {
     assert!(scale > 0.5 && scale < 20.0, "{scale}");
     let again = explain(&mut Composer::new(), &journey, &evidence(scale), None);
     let recomposed = again.latency["0.99"].pessimistic.get();
-    assert!((recomposed - 0.7).abs() < 1e-9, "{recomposed}");
+    // What the transform rounds (1e-9 of mass) moves a quantile in a thin tail by more.
+    assert!((recomposed - 0.7).abs() < 1e-6, "{recomposed}");
     let parts: f64 = allocation.components.iter().map(|component| component.latency.unwrap().get()).sum();
     assert!((parts - 0.7).abs() < 1e-9, "{parts}");
     // A timer does not scale with the calls below it.
