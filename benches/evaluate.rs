@@ -160,8 +160,8 @@ fn main() {
             }
             let at = Timestamp::from_millis(point * STEP);
             clock.store(at.millis() + 5_001, Ordering::SeqCst);
-            let (began, spent) = (processor_seconds(), script.spent.swap(0, Ordering::SeqCst));
-            let _ = spent;
+            script.spent.store(0, Ordering::SeqCst);
+            let began = processor_seconds();
             runtime.block_on(engine.evaluate_now(at));
             let making = script.spent.load(Ordering::SeqCst) as f64 / 1e9;
             println!(

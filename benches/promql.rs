@@ -9,16 +9,9 @@
     reason = "a bench fails by panicking and reports by printing"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::routing::any;
-use emac::api::{self, ApiSettings, ApiState};
-use emac::execute::{Engine, EvaluationSettings};
+use emac::journey::Journey;
 use emac::promql::evaluate::evaluate;
 use emac::promql::guard::MAX_QUERY_BYTES;
 use emac::promql::limits::Options;
@@ -28,17 +21,17 @@ use emac::promql::pushdown_answer::Gathered;
 use emac::promql::query::Query;
 use emac::series::{Labels, Sample, Series, StepGrid};
 use emac::spec::{self, SourceFile};
-use emac::telemetry::Telemetry;
 use emac::unit::{Timestamp, Window};
-use emac::upstream::http::{HttpSettings, HttpUpstream};
 use emac::wire::prometheus_json::{Annotations, QueryAnswer, QueryData, decode, encode};
+
+use crate::loopback::{INTERVAL, POINTS, START, Servers, start};
+
+mod loopback;
 
 const SERIES: usize = 1_000;
 const STEPS: i64 = 1_000;
-const STEP_MILLIS: i64 = 15_000;
 const REPEATED: usize = 9;
 const REQUESTS: usize = 4_000;
-const START: i64 = 1_700_000_010_000;
 
 struct ByName;
 
@@ -57,10 +50,8 @@ fn series(name: &str, count: usize) -> Vec<Series> {
             .with("window", format!("w{}", at / 100));
         let value = |step: i64| 0.9 + f64::from(i32::try_from(step.rem_euclid(97)).unwrap()) / 1_000.0;
         // Five minutes before the first step are looked back at.
-        let samples = (-20..STEPS).map(|step| Sample {
-            time: Timestamp::from_millis(START + step * STEP_MILLIS),
-            value: value(step),
-        });
+        let samples = (-20..STEPS)
+            .map(|step| Sample { time: Timestamp::from_millis(START + step * INTERVAL), value: value(step) });
         Series { labels, samples: samples.collect() }
     };
     (0..count).map(one).collect()
@@ -68,8 +59,8 @@ fn series(name: &str, count: usize) -> Vec<Series> {
 
 fn grid() -> StepGrid {
     let at = Timestamp::from_millis;
-    let step = Window::from_millis(u64::try_from(STEP_MILLIS).unwrap()).unwrap();
-    StepGrid::new(at(START), at(START + (STEPS - 1) * STEP_MILLIS), step).unwrap()
+    let step = Window::from_millis(u64::try_from(INTERVAL).unwrap()).unwrap();
+    StepGrid::new(at(START), at(START + (STEPS - 1) * INTERVAL), step).unwrap()
 }
 
 fn median(mut taken: Vec<Duration>) -> Duration {
@@ -139,22 +130,7 @@ fn mixed_join() {
 
 const CANNED: &str = r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"journey":"j0"},"value":[1700000000,"12.5"]},{"metric":{"journey":"j1"},"value":[1700000000,"7"]}]}}"#;
 
-async fn listen(router: Router) -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    address
-}
-
-/// An upstream that answers every query at once with the same two series, and the proxy before it.
-async fn start() -> (String, String) {
-    let canned = any(|| async { ([("content-type", "application/json")], CANNED) });
-    let upstream = listen(Router::new().fallback(canned)).await;
-    let clock = Arc::new(AtomicI64::new(START));
-    let shown = Arc::clone(&clock);
-    let settings = EvaluationSettings::with_clock(Arc::new(move || {
-        Timestamp::from_millis(shown.load(Ordering::SeqCst))
-    }));
+fn journeys() -> Vec<Journey> {
     let model = (0..10).flat_map(|journey| {
         let text = format!(
             "apiVersion: emac.dev/v1alpha1\nkind: JourneyIntent\nmetadata: {{name: j{journey}}}\nspec:\n  \
@@ -164,55 +140,21 @@ async fn start() -> (String, String) {
         );
         spec::load(&[SourceFile { path: format!("j{journey}.yaml"), text }]).journeys
     });
-    let http = HttpUpstream::new(HttpSettings::new(format!("http://{upstream}"))).unwrap();
-    let engine = Engine::new(Arc::new(http), model.collect(), settings);
-    for _ in 0..40 {
-        let now = clock.fetch_add(15_000, Ordering::SeqCst) + 15_000;
-        engine.evaluate_now(Timestamp::from_millis(now - 5_000)).await;
-    }
-    let state = ApiState::new(engine, ApiSettings::with_defaults().unwrap(), Telemetry::new().unwrap(), None);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy = listener.local_addr().unwrap().to_string();
-    tokio::spawn(api::serve(listener, api::router(state.clone()), state, std::future::pending()));
-    (upstream, proxy)
+    model.collect()
 }
 
 /// Asks `REQUESTS` times on one connection; 50th and 99th percentile.
 fn ask(address: &str, query: &str) -> (Duration, Duration) {
-    let time = (START + 40 * 15_000) / 1_000;
+    let time = (START + POINTS * INTERVAL) / 1_000;
     let query: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    let mut answers = BufReader::new(stream.try_clone().unwrap());
-    let request = format!("GET /api/v1/query?query={query}&time={time} HTTP/1.1\r\nHost: {address}\r\n\r\n");
-    let (mut taken, mut body) = (Vec::with_capacity(REQUESTS), Vec::new());
-    for _ in 0..REQUESTS {
-        let begun = Instant::now();
-        stream.write_all(request.as_bytes()).unwrap();
-        let (mut length, mut line) = (None, String::new());
-        answers.read_line(&mut line).unwrap();
-        assert!(line.contains(" 200 "), "{line}");
-        loop {
-            line.clear();
-            answers.read_line(&mut line).unwrap();
-            if line == "\r\n" {
-                break;
-            }
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = Some(value.trim().parse::<usize>().unwrap());
-            }
-        }
-        body.resize(length.unwrap(), 0);
-        answers.read_exact(&mut body).unwrap();
-        taken.push(begun.elapsed());
-    }
+    let mut taken = loopback::ask(address, &format!("/api/v1/query?query={query}&time={time}"), REQUESTS);
     taken.sort_unstable();
     (taken[REQUESTS / 2], taken[REQUESTS * 99 / 100])
 }
 
 fn over_loopback() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (upstream, proxy) = runtime.block_on(start());
+    let Servers { upstream, proxy, .. } = runtime.block_on(start(CANNED, journeys()));
     let real = "sum by (journey) (rate(requests_total[5m]))";
     let mixed = "emac_journey_objective_availability * on(journey) group_left() sum by (journey) (rate(requests_total[5m]))";
     let direct = ask(&upstream, real);
