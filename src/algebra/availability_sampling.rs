@@ -13,19 +13,18 @@
 //! `1 − α/m`, so that the bound holds for whichever was chosen.
 
 use super::availability::{Bounds, Refold};
+use super::engine::DEADLINE_MARGIN;
 use super::fold::Grid;
 use super::influence::{Category, Influence, Placement};
 use super::leaf::Outcome;
 use super::sampling::{CELLS, Sample};
-use super::tape::TapeTransform;
 use super::tree::{Kind, Tree};
 use crate::distribution::confidence::WeightedCount;
+use crate::distribution::transform::Transforms;
 use crate::journey::governance::Dependence;
 use crate::journey::operator::AttemptsFate;
 use crate::unit::Probability;
 
-/// A composite deadline's grid ends a tenth after it.
-const DEADLINE_MARGIN: f64 = 1.1;
 /// The least step of a difference quotient of availabilities.
 const STEP: f64 = 1e-6;
 /// More choices than this cost no more confidence: 1e-6 of α is beyond what counts can prove.
@@ -54,12 +53,12 @@ pub(crate) struct SampledAvailability {
 
 impl AvailabilitySampling<'_> {
     /// Bounds of the journey's availability under the policy, with the sampling error.
-    pub(crate) fn bounds(&self, transform: &mut TapeTransform) -> SampledAvailability {
+    pub(crate) fn bounds(&self, transforms: &mut Transforms) -> SampledAvailability {
         let estimate = Refold::new(self.tree, self.leaves, self.on_time, self.dependence).root();
         if self.samples.iter().all(|sample| !sample.size.is_finite()) {
             return SampledAvailability { bounds: estimate, proven: estimate.lower };
         }
-        let deadlines = self.deadlines(transform);
+        let deadlines = self.deadlines(transforms);
         let mut leaves = self.leaves.to_vec();
         for (leaf, sample) in leaves.iter_mut().zip(self.samples) {
             if sample.size.is_finite() {
@@ -194,7 +193,7 @@ impl AvailabilitySampling<'_> {
         (count, drift)
     }
 
-    fn deadlines(&self, transform: &mut TapeTransform) -> Vec<Deadline> {
+    fn deadlines(&self, transforms: &mut Transforms) -> Vec<Deadline> {
         let mut careful: Option<Vec<Vec<Category>>> = None;
         let mut deadlines = Vec::new();
         for (at, node) in self.tree.nodes.iter().enumerate() {
@@ -223,7 +222,8 @@ impl AvailabilitySampling<'_> {
                         reason = "a cell of the grid"
                     )]
                     let cell = ((after / grid.step) as usize).saturating_sub(1).min(CELLS - 1);
-                    Influence::new(self.tree, body, careful, self.placement, grid, transform).of_success(cell)
+                    Influence::new(self.tree, body, careful, self.placement, grid, transforms.of(CELLS))
+                        .of_success(cell)
                 }
             };
             let one_observation = derivatives

@@ -4,12 +4,12 @@
 use super::curve::{Curve, Reading};
 use super::fold::{Grid, NodeCurves, Readings};
 use super::leaf::{Leaf, Outcome};
+use super::scenario::LAST_MASS;
 use super::tree::{Kind, Tree};
 use crate::journey::operator::{AttemptsFate, Jitter};
 
 /// Ranks tried: their masses fall geometrically towards the slow end, each 2 % of what lies beyond it.
 const RANKS: usize = 480;
-const LAST_MASS: f64 = 3e-5;
 
 /// Success or known failure, each at a time that may be infinite.
 type Call = Result<f64, f64>;

@@ -4,6 +4,8 @@
 //! scenarios of shared fate, where anything shares fate; availability under each assumption, with the deadlines that
 //! follow from those; then what readers see.
 
+use std::cell::OnceCell;
+
 use rustc_hash::FxHashMap;
 
 use super::allocation::Allocating;
@@ -21,7 +23,6 @@ use super::latency::Latency;
 use super::leaf::Leaf;
 use super::readout::{Conditional, bounded_probability, curves, seconds};
 use super::shared_fate::{Evidenced, SharedFate};
-use super::tape::TapeTransform;
 use super::timeliness::Case;
 use super::tree::{Kind, Tree};
 use super::uncertainty::{self, Samples, Unknown};
@@ -38,8 +39,6 @@ const LEAST_LEVEL: f64 = 0.999;
 #[derive(Default)]
 pub struct Composer {
     transforms: Transforms,
-    /// The transform of standard errors.
-    errors: Option<TapeTransform>,
 }
 
 impl Composer {
@@ -72,26 +71,23 @@ impl Composer {
         let samples = Samples::new(evidence, governance);
         let (careful_samples, careful_leaves) = samples.careful_leaves().unzip();
         let careful = careful_leaves.as_deref().unwrap_or(&leaves);
-        let errors = self.errors.get_or_insert_with(uncertainty::transform);
-
         let mut independence =
             Independence { tree: &tree, leaves: &leaves, level, shown, transforms: &mut self.transforms };
         let estimate = independence.estimate();
-        let (bracket, sampling) = independence.bracket(&estimate, careful, buckets, |tree, reach| {
+        let (bracket, sampling) = independence.bracket(&estimate, careful, buckets, |reach, transforms| {
             let levels = sampled_levels(&levels, shown);
-            careful_samples.map(|careful| samples.latency(careful, tree, &levels, reach, errors))
+            careful_samples.map(|careful| samples.latency(careful, &tree, &levels, reach, transforms))
         });
-        let design = sampling.as_ref().and_then(|sampling| samples.design_leaves(sampling, shown));
+        let design_leaves = OnceCell::new();
+        let design = || -> Option<&[Leaf]> {
+            let leaves = || sampling.as_ref().and_then(|sampling| samples.design_leaves(sampling, shown));
+            design_leaves.get_or_init(leaves).as_deref()
+        };
         let shared = SharedFate {
             journey,
             evidence,
             tree: &tree,
-            evidenced: Evidenced {
-                leaves: &leaves,
-                careful,
-                design: design.as_deref(),
-                sampling: sampling.as_ref(),
-            },
+            evidenced: Evidenced { leaves: &leaves, careful, design: &design, sampling: sampling.as_ref() },
             level,
             shown,
             horizon: estimate.horizon,
@@ -128,20 +124,20 @@ impl Composer {
             };
             allocating.meet(objective.target)
         });
-        let errors = self.errors.get_or_insert_with(uncertainty::transform);
-        let mut sampled_availability = |dependence: Dependence, on_time: &[Bounds]| {
-            AvailabilitySampling {
-                tree: &tree,
-                samples: &samples.samples,
-                placement: samples.placement,
-                dependence,
-                leaves: &bounds,
-                on_time,
-                confidence: governance.confidence,
-            }
-            .bounds(errors)
-        };
-        let sampled = sampled_availability(dependence, &on_time);
+        let sampled_availability =
+            |dependence: Dependence, on_time: &[Bounds], transforms: &mut Transforms| {
+                AvailabilitySampling {
+                    tree: &tree,
+                    samples: &samples.samples,
+                    placement: samples.placement,
+                    dependence,
+                    leaves: &bounds,
+                    on_time,
+                    confidence: governance.confidence,
+                }
+                .bounds(transforms)
+            };
+        let sampled = sampled_availability(dependence, &on_time, &mut self.transforms);
         policy[root] = sampled.bounds;
         let components = samples.components(&leaves);
         for (node, bounds) in tree.nodes.iter().zip(&mut policy) {
@@ -149,27 +145,7 @@ impl Composer {
                 *bounds = components[component];
             }
         }
-        let width = match &bracket.latency {
-            Some(latency) if estimate.law.quantile(shown).is_finite() => {
-                let buckets = latency.buckets.max(estimate.law.quantile(shown));
-                let bound =
-                    sampling.as_ref().and_then(|all| all.bounds.iter().find(|bound| bound.q == shown));
-                let sampled = bound.map_or(buckets, |bound| bound.time.max(buckets));
-                Some([estimate.law.quantile(shown), buckets, sampled])
-            }
-            _ => None,
-        };
-        let width = width.unwrap_or_else(|| {
-            let own = estimate.availability[root].lower;
-            let independent: Vec<Bounds> =
-                bracket.on_time.iter().map(|bounds| bounds.unwrap_or(Bounds::VACUOUS)).collect();
-            let buckets =
-                availability::fold(&tree, &bounds, |at, _| independent[at], Dependence::Independent);
-            let buckets = buckets[root].lower.min(own);
-            let samples = sampled_availability(Dependence::Independent, &independent);
-            [own, buckets, samples.bounds.lower.min(buckets)]
-        });
-        let of_latency = bracket.latency.is_some() && estimate.law.quantile(shown).is_finite();
+        let by_buckets = bracket.latency.as_ref().map(|latency| latency.buckets);
         let unknown = if bracket.latency.is_none() {
             FxHashMap::default()
         } else {
@@ -177,7 +153,7 @@ impl Composer {
                 tree: &tree,
                 leaves: &leaves,
                 careful,
-                design: design.as_deref(),
+                design: &design,
                 sampling: sampling.as_ref(),
                 policy: dependence,
                 levels: &levels,
@@ -185,14 +161,38 @@ impl Composer {
             }
             .sides(&mut self.transforms)
         };
-        let latency =
-            Latency::new(&estimate, bracket.latency, sampling.as_ref(), shared.as_ref(), dependence, unknown);
-        let [start, buckets, sampled_stage] = width;
-        let width = if of_latency {
-            let all = latency.pessimistic.quantile(shown).max(sampled_stage);
-            uncertainty::width(start, [buckets, sampled_stage, all])
-        } else {
-            uncertainty::width(start, [buckets, sampled_stage, policy[root].lower.min(sampled_stage)])
+        let shares_factor = shared.as_ref().is_some_and(|shared| shared.shares_factor);
+        let objective = journey.objectives.latency.as_ref().map(|objective| objective.threshold.get());
+        let latency = Latency::new(
+            &estimate,
+            bracket.latency,
+            sampling.as_ref(),
+            shared,
+            dependence,
+            unknown,
+            objective,
+        );
+        let own = estimate.law.quantile(shown);
+        let width = match by_buckets {
+            Some(by_buckets) if own.is_finite() => {
+                let bounds = sampling.iter().flat_map(|sampling| &sampling.bounds);
+                let sampled = bounds.filter(|bound| bound.q == shown).map(|bound| bound.time);
+                let buckets = by_buckets.max(own);
+                let samples = sampled.fold(buckets, f64::max);
+                uncertainty::width(own, [buckets, samples, latency.pessimistic.quantile(shown).max(samples)])
+            }
+            _ => {
+                let own = estimate.availability[root].lower;
+                let independent: Vec<Bounds> =
+                    bracket.on_time.iter().map(|bounds| bounds.unwrap_or(Bounds::VACUOUS)).collect();
+                let buckets =
+                    availability::fold(&tree, &bounds, |at, _| independent[at], Dependence::Independent);
+                let buckets = buckets[root].lower.min(own);
+                let sampled =
+                    sampled_availability(Dependence::Independent, &independent, &mut self.transforms);
+                let samples = sampled.bounds.lower.min(buckets);
+                uncertainty::width(own, [buckets, samples, policy[root].lower.min(samples)])
+            }
         };
         let availability =
             bounded_probability(estimate.availability[root].lower, policy[root].lower, policy[root].upper);
@@ -219,20 +219,15 @@ impl Composer {
             components: &components,
         };
         let mut warnings = explained.warnings();
-        warnings.extend(
-            shared.iter().filter(|shared| shared.shares_factor).map(|_| explanation::shared_factor()),
-        );
+        warnings.extend(shares_factor.then(explanation::shared_factor));
         warnings.sort();
         warnings.dedup();
-        let slow = journey.objectives.latency.as_ref();
         Composition {
             availability,
             availability_by_dependence: node.by_dependence.clone(),
             proven: Proven {
-                availability: Probability::saturating(sampled.proven.max(policy[root].lower)),
-                slower_than_objective: slow.map(|objective| {
-                    Probability::saturating(latency.proven_slower_than(objective.threshold.get()))
-                }),
+                availability: Probability::saturating(sampled.proven),
+                slower_than_objective: latency.proven_slow.map(Probability::saturating),
             },
             latency: latencies,
             curves,

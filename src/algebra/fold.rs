@@ -130,37 +130,39 @@ impl<L: Leaves> Fold<'_, L> {
         let mut product: Option<Spectra> = None;
         for &operand in &self.tree.nodes[at].operands {
             let known = results[operand].as_ref().map(|readings| &readings[place].success);
-            let plain = match (known, &self.tree.nodes[operand].kind) {
-                (Some(curve), _) if curve.later.is_none() => self.transform.forward_in_place(|within| {
-                    within.copy_from_slice(&curve.within);
-                    Some(curve.total)
-                }),
-                (None, &Kind::Leaf(component)) => {
-                    let (leaves, grid) = (self.leaves, self.grid);
-                    self.transform.forward_in_place(|within| leaves.fill(component, reading, grid, within))
-                }
+            let component = match self.tree.nodes[operand].kind {
+                Kind::Leaf(component) => Some(component),
                 _ => None,
             };
-            match (plain, &mut product) {
-                (Some((spectrum, total)), None) => {
-                    product = Some(Spectra { within: spectrum.to_vec(), later: None, total });
+            let (leaves, grid) = (self.leaves, self.grid);
+            let plain = self.transform.forward_in_place(|within| match (known, component) {
+                (Some(curve), _) => curve.later.is_none().then(|| {
+                    within.copy_from_slice(&curve.within);
+                    curve.total
+                }),
+                (None, Some(component)) => leaves.fill(component, reading, grid, within),
+                (None, None) => None,
+            });
+            if let Some((spectrum, total)) = plain {
+                match &mut product {
+                    None => product = Some(Spectra { within: spectrum.to_vec(), later: None, total }),
+                    Some(product) => product.multiply_plain(spectrum, total),
                 }
-                (Some((spectrum, total)), Some(product)) => product.multiply_plain(spectrum, total),
-                (None, _) => {
-                    let next = match (known, &self.tree.nodes[operand].kind) {
-                        (Some(curve), _) => Spectra::of(curve, self.transform),
-                        (None, &Kind::Leaf(component)) => {
-                            let curve = self.leaves.curve(component, Outcome::Success, reading, self.grid);
-                            Spectra::of(&curve, self.transform)
-                        }
-                        // A fold visits operands first.
-                        (None, _) => Spectra::zero(self.transform),
-                    };
-                    match &mut product {
-                        None => product = Some(next),
-                        Some(product) => product.multiply(&next),
-                    }
+                continue;
+            }
+            // A tail of its own.
+            let next = match (known, component) {
+                (Some(curve), _) => Spectra::of(curve, self.transform),
+                (None, Some(component)) => {
+                    let curve = leaves.curve(component, Outcome::Success, reading, grid);
+                    Spectra::of(&curve, self.transform)
                 }
+                // A fold visits operands first.
+                (None, None) => Spectra::zero(self.transform),
+            };
+            match &mut product {
+                None => product = Some(next),
+                Some(product) => product.multiply(&next),
             }
         }
         product.unwrap_or_else(|| Spectra::unit(self.transform))

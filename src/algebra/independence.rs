@@ -3,7 +3,7 @@
 use super::availability::{self, Bounds};
 use super::curve::Reading;
 use super::engine::{BRACKET, ESTIMATE, Engine, horizon_bound};
-use super::fold::{Grid, Readings};
+use super::fold::Grid;
 use super::leaf::{Leaf, Outcome};
 use super::readout::Conditional;
 use super::timeliness::timeless;
@@ -102,7 +102,7 @@ impl Independence<'_> {
         estimate: &Estimate,
         careful: &[Leaf],
         buckets: BucketError,
-        sampling: impl FnOnce(&Tree, (f64, f64)) -> Option<LatencySampling>,
+        sampling: impl FnOnce((f64, f64), &mut Transforms) -> Option<LatencySampling>,
     ) -> (Bracket, Option<LatencySampling>) {
         let (tree, leaves, shown) = (self.tree, self.leaves, self.shown);
         if timeless(tree, leaves) {
@@ -130,9 +130,10 @@ impl Independence<'_> {
         let mut horizon = reach(&mut worst, self.level);
         // Far enough for every finite bucket edge, also those in which nothing was seen.
         let limit = horizon_bound(tree, root, leaves, Reading::Late, 0.0).max(horizon);
-        let sampling = sampling(tree, (horizon, uncertainty::LONGER_THAN_SEEN * limit));
-        let harder = sampling.iter().flat_map(|sampling| &sampling.bounds);
-        let harder = harder.map(|bound| sampling.as_ref().map_or(0.0, |all| all.restated.harder(bound.q)));
+        let sampling = sampling((horizon, uncertainty::LONGER_THAN_SEEN * limit), worst.transforms);
+        let harder = sampling
+            .iter()
+            .flat_map(|sampling| sampling.bounds.iter().map(|bound| sampling.restated.harder(bound.q)));
         let level = harder.filter(|&level| level < 1.0).fold(self.level, f64::max).min(HIGHEST_LEVEL);
         if level > self.level {
             horizon = horizon.max(reach(&mut worst, level));
@@ -173,19 +174,6 @@ fn is_certain(tree: &Tree, leaves: &[Leaf]) -> bool {
     leaves.iter().all(|leaf| !leaf.vacuous && !leaf.timeless && !leaf.assumed_failure_time)
         && tree.flaws.is_empty()
         && !tree.has_jitter()
-}
-
-/// One law for each reading.
-pub(crate) fn conditionals(
-    curves: &Readings,
-    grid: Grid,
-    readings: &[Reading],
-    margin: Option<f64>,
-) -> Vec<Conditional> {
-    let one = |(curves, &reading): (&super::fold::NodeCurves, &Reading)| {
-        Conditional::new(&curves.success, grid, reading, margin)
-    };
-    curves.iter().zip(readings).map(one).collect()
 }
 
 /// For each node, how many cells rounding onto the grid may have moved its time.

@@ -7,8 +7,9 @@
 
 use super::fold::Grid;
 use super::leaf::Outcome;
-use super::tape::{CurveId, SpectrumId, Tape, TapeTransform};
+use super::tape::{CurveId, SpectrumId, Tape};
 use super::tree::{Kind, Node, Tree};
+use crate::distribution::transform::Transform;
 use crate::journey::operator::Backoff;
 
 /// Attempts and repetitions beyond this many change no standard error that matters.
@@ -127,7 +128,7 @@ impl<'a> Influence<'a> {
         samples: &'a [Vec<Category>],
         placement: Placement,
         grid: Grid,
-        transform: &'a mut TapeTransform,
+        transform: &'a mut Transform,
     ) -> Self {
         let mut tape = Tape::new(transform);
         let nothing = tape.affine(0.0, Vec::new());
@@ -648,11 +649,11 @@ impl<'a> Influence<'a> {
 mod tests {
     use super::*;
     use crate::algebra::sampling::CELLS;
+    use crate::distribution::transform::Transforms;
     use crate::journey::Journey;
-    use crate::journey::component::{Component, ComponentId, ComponentKind, LatencyScope};
+    use crate::journey::component::{Component, ComponentId};
     use crate::journey::evidence::Evidence;
-    use crate::journey::governance::{BucketError, BurnRatePolicy, Dependence, EvaluationMode, Governance};
-    use crate::journey::objective::Objectives;
+    use crate::journey::fixture;
     use crate::journey::operator::{AttemptsFate, Branch, BranchProbability, Operator};
     use crate::unit::{Probability, Seconds};
 
@@ -740,43 +741,7 @@ mod tests {
 
     /// A journey of four components without domains.
     pub(crate) fn journey(operator: Operator) -> Journey {
-        let component = |index: usize| Component {
-            name: format!("c{index}"),
-            kind: ComponentKind::Service,
-            atomic_slo_ref: None,
-            contract: None,
-            domains: Vec::new(),
-            telemetry: None,
-            scope: LatencyScope::Exclusive,
-        };
-        let level = |p: f64| Probability::new(p).unwrap();
-        Journey {
-            name: "case".to_owned(),
-            labels: Vec::new(),
-            objectives: Objectives::default(),
-            windows: Vec::new(),
-            quantiles: Vec::new(),
-            latency_buckets: Vec::new(),
-            operator,
-            components: (0..4).map(component).collect(),
-            domains: Vec::new(),
-            parameters: Vec::new(),
-            governance: Governance {
-                evaluation_mode: EvaluationMode::Conservative,
-                dependence: Dependence::Independent,
-                bucket_error: BucketError::Bound,
-                confidence: level(0.95),
-                min_model_confidence: level(0.5),
-                burn_rate_policy: BurnRatePolicy {
-                    budget_window: "30d".parse().unwrap(),
-                    page: Vec::new(),
-                    ticket: Vec::new(),
-                    links: Default::default(),
-                },
-                rollout_gate: None,
-            },
-            digest: String::new(),
-        }
+        fixture::journey(operator, (0..4).map(|index| Component::new(format!("c{index}"))).collect())
     }
 
     fn evidence() -> Evidence {
@@ -785,20 +750,19 @@ mod tests {
 
     #[test]
     fn derivatives_are_those_of_finite_differences_for_every_operator() {
-        let mut transform = TapeTransform::new(CELLS);
+        let mut transforms = Transforms::new();
+        let transform = transforms.of(CELLS);
         for operator in operators() {
             for placement in [Placement::UpperEdge, Placement::Spread] {
                 let tree = Tree::new(&journey(operator.clone()), &evidence());
                 let samples = samples();
                 let grid = Grid::new(12.0, CELLS);
                 let cell = 64;
-                let derivatives =
-                    Influence::new(&tree, tree.root(), &samples, placement, grid, &mut transform)
-                        .of_margin(0.9, cell);
+                let derivatives = Influence::new(&tree, tree.root(), &samples, placement, grid, transform)
+                    .of_margin(0.9, cell);
                 let mut margin = |samples: &[Vec<Category>]| {
-                    Influence::new(&tree, tree.root(), samples, placement, grid, &mut transform)
-                        .margins(0.9)
-                        .0[cell]
+                    Influence::new(&tree, tree.root(), samples, placement, grid, transform).margins(0.9).0
+                        [cell]
                 };
                 for component in 0..4 {
                     for category in 0..samples[component].len() {

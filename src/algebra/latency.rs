@@ -16,48 +16,56 @@ pub(crate) struct Latency {
     pub(crate) estimate: Conditional,
     pub(crate) pessimistic: LatencySide,
     pub(crate) optimistic: LatencySide,
-    /// What the samples prove to be slow: dependence at its worst, buckets and samples at their best.
-    proven_slow: Vec<Member>,
+    /// What the samples prove of P(slower than the objective | success), dependence at its worst, buckets and samples at
+    /// their best: 0 where nothing was measured, `None` without an objective.
+    pub(crate) proven_slow: Option<f64>,
     by_dependence: Vec<(Dependence, LatencySide, LatencySide)>,
 }
 
 impl Latency {
+    /// `objective` is the threshold of the latency objective, in seconds.
     pub(crate) fn new(
         estimate: &Estimate,
         bracket: Option<LatencyBracket>,
         sampling: Option<&LatencySampling>,
-        shared: Option<&Shared>,
+        shared: Option<Shared>,
         policy: Dependence,
         mut unknown: FxHashMap<Dependence, UnknownSides>,
+        objective: Option<f64>,
     ) -> Self {
         let own = &estimate.law;
         let nothing_measured = bracket.is_none();
-        let mut proven_slow = Vec::new();
-        let (mut pessimistic, mut optimistic) = match bracket {
-            None => (LatencySide::Never, LatencySide::AtOnce),
-            Some(bracket) => {
-                let restated = sampling.map(|sampling| sampling.restated.clone()).unwrap_or_default();
-                let eased = sampling.map(|sampling| sampling.eased.clone()).unwrap_or_default();
-                let mut late = vec![Member { law: bracket.late, restated }];
-                let mut early = vec![Member { law: bracket.early, restated: eased }];
-                if matches!(policy, Dependence::SharedFate | Dependence::PaperEq1) {
-                    for [slow, fast] in shared.iter().flat_map(|shared| &shared.bracket) {
-                        late.push(slow.clone());
-                        early.push(fast.clone());
-                    }
+        let (shared_laws, shared_bracket) =
+            shared.map_or_else(Default::default, |shared| (shared.laws, shared.bracket));
+        let (mut late, mut early) = (Vec::new(), Vec::new());
+        if let Some(bracket) = bracket {
+            let restated = |pick: fn(&LatencySampling) -> &Restatement| {
+                sampling.map(|sampling| pick(sampling).clone()).unwrap_or_default()
+            };
+            late.push(Member { law: bracket.late, restated: restated(|sampling| &sampling.restated) });
+            early.push(Member { law: bracket.early, restated: restated(|sampling| &sampling.eased) });
+            if matches!(policy, Dependence::SharedFate | Dependence::PaperEq1) {
+                for [slow, fast] in shared_bracket {
+                    late.push(slow);
+                    early.push(fast);
                 }
-                proven_slow.clone_from(&early);
-                (LatencySide::Worst(late), LatencySide::Best(early))
             }
-        };
+        }
+        let proven_slow =
+            objective.map(|t| early.iter().map(|member| 1.0 - member.possible(t)).fold(0.0, f64::max));
+        let (pessimistic, optimistic) =
+            if let Some(sides) = unknown.get_mut(&policy).and_then(|sides| sides.policy.take()) {
+                sides
+            } else if nothing_measured {
+                (LatencySide::Never, LatencySide::AtOnce)
+            } else {
+                (LatencySide::Worst(late), LatencySide::Best(early))
+            };
         let plain = |law: &Conditional| Member { law: law.clone(), restated: Restatement::default() };
         let by_dependence = Dependence::REPORTED
             .into_iter()
             .map(|dependence| {
                 if let Some(sides) = unknown.remove(&dependence) {
-                    if let Some((latest, earliest)) = sides.policy {
-                        (pessimistic, optimistic) = (latest, earliest);
-                    }
                     return (dependence, sides.earliest, sides.latest);
                 }
                 if nothing_measured && dependence != Dependence::Independent {
@@ -65,7 +73,7 @@ impl Latency {
                 }
                 let mut all = vec![plain(own)];
                 if dependence == Dependence::SharedFate {
-                    all.extend(shared.iter().flat_map(|shared| &shared.laws).map(plain));
+                    all.extend(shared_laws.iter().map(plain));
                 }
                 (dependence, LatencySide::Best(all.clone()), LatencySide::Worst(all))
             })
@@ -87,10 +95,5 @@ impl Latency {
             .collect();
         let value = bounded_seconds(estimate, self.pessimistic.quantile(q), self.optimistic.quantile(q));
         LatencyQuantile { quantile: level, value, by_dependence }
-    }
-
-    /// What the samples prove of P(slower than `t` | success): 0 where nothing was measured.
-    pub(crate) fn proven_slower_than(&self, t: f64) -> f64 {
-        self.proven_slow.iter().map(|member| 1.0 - member.possible(t)).fold(0.0, f64::max)
     }
 }

@@ -11,11 +11,11 @@
 use super::fold::Grid;
 use super::influence::{Category, Influence, Placement};
 use super::leaf::Outcome;
-use super::tape::TapeTransform;
 use super::tree::Tree;
 use crate::distribution::histogram::ClassicHistogram;
 use crate::distribution::interpolation::between_edges;
 use crate::distribution::law::Law;
+use crate::distribution::transform::Transforms;
 use crate::journey::evidence::{ComponentEvidence, Counts, Measurement};
 
 /// Cells of the grid on which standard errors are found.
@@ -197,7 +197,7 @@ impl CarefulSamples {
         levels: &[f64],
         z: f64,
         (horizon, limit): (f64, f64),
-        transform: &mut TapeTransform,
+        transforms: &mut Transforms,
     ) -> Vec<QuantileBound> {
         let nothing = |&q: &f64| QuantileBound {
             q,
@@ -213,7 +213,8 @@ impl CarefulSamples {
         let mut open = 0;
         for _ in 0..MAX_EXTENSIONS {
             let grid = Grid::new(reach, CELLS);
-            let mut fold = Influence::new(tree, tree.root(), &self.categories, placement, grid, transform);
+            let mut fold =
+                Influence::new(tree, tree.root(), &self.categories, placement, grid, transforms.of(CELLS));
             while let Some(bound) = bounds.get_mut(open) {
                 let Some(found) = self.crossing(&mut fold, grid, bound.q, z, spread) else { break };
                 spread = found.spread;

@@ -22,7 +22,8 @@ const FAMILY: [f64; 3] = [0.5, 0.8, 1.0];
 /// the slow and failing tail is resolved down to the last mass.
 const NODES_BELOW: usize = 5;
 const NODES_ABOVE: usize = 18;
-const LAST_MASS: f64 = 3e-5;
+/// The mass of the last part, of a factor and of common ranks.
+pub(crate) const LAST_MASS: f64 = 3e-5;
 /// Finer parts for common ranks, where a leaf's law within one part is all that smooths the result.
 const RANKS_BELOW: usize = 16;
 const RANKS_ABOVE: usize = 80;

@@ -4,8 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::curve::Reading;
 use super::engine::{BRACKET, DEADLINE_MARGIN, ESTIMATE, Engine, deadline, horizon_bound};
-use super::fold::{Grid, NodeCurves};
-use super::independence::conditionals;
+use super::fold::{Grid, NodeCurves, Readings};
 use super::leaf::Leaf;
 use super::readout::{Conditional, Member};
 use super::restatement::Restatement;
@@ -45,7 +44,7 @@ pub(crate) struct Evidenced<'a> {
     /// After the pseudo-observations.
     pub(crate) careful: &'a [Leaf],
     /// At the design point of the explained level, where something finite is proven.
-    pub(crate) design: Option<&'a [Leaf]>,
+    pub(crate) design: &'a dyn Fn() -> Option<&'a [Leaf]>,
     pub(crate) sampling: Option<&'a LatencySampling>,
 }
 
@@ -125,7 +124,7 @@ impl SharedFate<'_> {
             let (both, level) = run(careful, BRACKET, margin, slower);
             let mut both = both.into_iter();
             let (Some(late), Some(early)) = (both.next(), both.next()) else { continue };
-            let growth = match (sampling, design) {
+            let growth = match (sampling, design()) {
                 (Some(sampling), Some(design)) => {
                     // A deadline below the factor is read off both sides; without one the late side does.
                     let readings = if grouped.has_deadline { BRACKET } else { &BRACKET[..1] };
@@ -184,4 +183,17 @@ impl SharedFate<'_> {
             }
         }
     }
+}
+
+/// One law for each reading.
+fn conditionals(
+    curves: &Readings,
+    grid: Grid,
+    readings: &[Reading],
+    margin: Option<f64>,
+) -> Vec<Conditional> {
+    let one = |(curves, &reading): (&NodeCurves, &Reading)| {
+        Conditional::new(&curves.success, grid, reading, margin)
+    };
+    curves.iter().zip(readings).map(one).collect()
 }

@@ -5,15 +5,10 @@
 //! Every operation appends its value; [`Tape::gradient`] walks back. The adjoint of a spectrum is kept as the transform of
 //! the adjoint of the tilted masses, so that the adjoint of a product is a product with the conjugate.
 
-use std::sync::Arc;
-
 use realfft::num_complex::Complex64;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
 
 use crate::distribution::order_statistic;
-
-/// The exponent over the whole grid, as in [`crate::distribution::transform`].
-const TILT: f64 = 20.0;
+use crate::distribution::transform::{Spectrum, Transform};
 
 /// A curve on the tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,7 +46,7 @@ enum SpectrumOp {
 
 #[derive(Debug, Clone)]
 struct Transformed {
-    values: Vec<Complex64>,
+    values: Spectrum,
     ever: f64,
 }
 
@@ -60,57 +55,9 @@ enum Entry {
     Spectrum(usize),
 }
 
-/// The transforms of one grid, planned once.
-pub(crate) struct TapeTransform {
-    forward: Arc<dyn RealToComplex<f64>>,
-    inverse: Arc<dyn ComplexToReal<f64>>,
-    tilt: Vec<f64>,
-    masses: Vec<f64>,
-    scratch: Vec<Complex64>,
-}
-
-impl TapeTransform {
-    pub(crate) fn new(cells: usize) -> Self {
-        let mut planner = RealFftPlanner::new();
-        let (forward, inverse) = (planner.plan_fft_forward(cells), planner.plan_fft_inverse(cells));
-        let scratch = vec![Complex64::ZERO; forward.get_scratch_len().max(inverse.get_scratch_len())];
-        #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
-        let tilt = (0..cells).map(|k| (-TILT * k as f64 / cells as f64).exp()).collect();
-        Self { forward, inverse, tilt, masses: vec![0.0; cells], scratch }
-    }
-
-    fn cells(&self) -> usize {
-        self.tilt.len()
-    }
-
-    /// The transform of the first cells of `masses`.
-    fn forward(&mut self) -> Vec<Complex64> {
-        let mut spectrum = vec![Complex64::ZERO; self.cells() / 2 + 1];
-        let done = self.forward.process_with_scratch(&mut self.masses, &mut spectrum, &mut self.scratch);
-        debug_assert!(done.is_ok(), "forward transform: {done:?}");
-        spectrum
-    }
-
-    /// Back, normalised, into `masses`.
-    fn inverse(&mut self, spectrum: &[Complex64]) {
-        let mut spectrum = spectrum.to_vec();
-        if let Some(first) = spectrum.first_mut() {
-            first.im = 0.0;
-        }
-        if let Some(last) = spectrum.last_mut() {
-            last.im = 0.0;
-        }
-        let done = self.inverse.process_with_scratch(&mut spectrum, &mut self.masses, &mut self.scratch);
-        debug_assert!(done.is_ok(), "inverse transform: {done:?}");
-        #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
-        let norm = 1.0 / self.cells() as f64;
-        self.masses.iter_mut().for_each(|mass| *mass *= norm);
-    }
-}
-
 /// See the module.
 pub(crate) struct Tape<'a> {
-    transform: &'a mut TapeTransform,
+    transform: &'a mut Transform,
     order: Vec<Entry>,
     curve_ops: Vec<CurveOp>,
     curves: Vec<Vec<f64>>,
@@ -119,7 +66,7 @@ pub(crate) struct Tape<'a> {
 }
 
 impl<'a> Tape<'a> {
-    pub(crate) fn new(transform: &'a mut TapeTransform) -> Self {
+    pub(crate) fn new(transform: &'a mut Transform) -> Self {
         Self {
             transform,
             order: Vec::new(),
@@ -231,29 +178,24 @@ impl<'a> Tape<'a> {
     }
 
     pub(crate) fn spectrum(&mut self, id: CurveId) -> SpectrumId {
-        let curve = &self.curves[id.0];
-        let mut previous = 0.0;
-        let TapeTransform { masses, tilt, .. } = &mut *self.transform;
-        for ((mass, &value), tilt) in masses.iter_mut().zip(curve).zip(tilt.iter()) {
-            *mass = (value - previous) * tilt;
-            previous = value;
-        }
-        let ever = curve[curve.len() - 1];
-        let values = self.transform.forward();
+        let (curve, n) = (&self.curves[id.0], self.transform.cells());
+        let mut values = Spectrum::new();
+        self.transform.forward(&curve[..n], &mut values);
+        let ever = curve[n];
         self.push_spectrum(SpectrumOp::OfCurve(id), Transformed { values, ever })
     }
 
     /// Fixed after `delay` cells, with probability `ever`; beyond the grid nothing of it is seen.
     pub(crate) fn fixed(&mut self, delay: f64, ever: f64) -> SpectrumId {
         let n = self.cells();
-        self.transform.masses.fill(0.0);
-        let TapeTransform { masses, tilt, .. } = &mut *self.transform;
+        let mut masses = vec![0.0; n];
         each_delayed(n, delay, |to, from, share| {
             if from == 0 {
-                masses[to] += share * ever * tilt[to];
+                masses[to] += share * ever;
             }
         });
-        let values = self.transform.forward();
+        let mut values = Spectrum::new();
+        self.transform.forward_masses(&masses, &mut values);
         self.push_spectrum(SpectrumOp::Constant, Transformed { values, ever })
     }
 
@@ -276,18 +218,13 @@ impl<'a> Tape<'a> {
     }
 
     pub(crate) fn curve(&mut self, id: SpectrumId) -> CurveId {
-        self.transform.inverse(&self.spectra[id.0].values);
+        let mut value = vec![0.0; self.cells()];
+        self.transform.inverse_masses(&mut self.spectra[id.0].values.clone(), &mut value);
         let mut sum = 0.0;
-        let mut value: Vec<f64> = self
-            .transform
-            .masses
-            .iter()
-            .zip(&self.transform.tilt)
-            .map(|(mass, tilt)| {
-                sum += mass / tilt;
-                sum
-            })
-            .collect();
+        for mass in &mut value {
+            sum += *mass;
+            *mass = sum;
+        }
         value.push(self.spectra[id.0].ever);
         self.push(CurveOp::OfSpectrum(id), value)
     }
@@ -301,6 +238,7 @@ impl<'a> Tape<'a> {
         for &(id, cell, weight) in seeds {
             curves[id.0].get_or_insert_with(|| vec![0.0; n + 1])[cell.min(n)] += weight;
         }
+        let mut masses = vec![0.0; n];
         let mut inputs = Vec::new();
         for entry in self.order.iter().rev() {
             match *entry {
@@ -379,27 +317,26 @@ impl<'a> Tape<'a> {
                         }
                         &CurveOp::OfSpectrum(id) => {
                             let mut later = 0.0;
-                            let TapeTransform { masses, tilt, .. } = &mut *self.transform;
-                            for k in (0..n).rev() {
-                                later += adjoint[k];
-                                masses[k] = later / tilt[k];
+                            for (mass, adjoint) in masses.iter_mut().zip(&adjoint[..n]).rev() {
+                                later += adjoint;
+                                *mass = later;
                             }
-                            let values = self.transform.forward();
+                            let mut values = Spectrum::new();
+                            self.transform.forward_dual(&masses, &mut values);
                             add_spectrum(&mut spectra[id.0], values.into_iter(), adjoint[n]);
                         }
                     }
                 }
                 Entry::Spectrum(at) => {
-                    let Some(adjoint) = spectra[at].take() else { continue };
+                    let Some(mut adjoint) = spectra[at].take() else { continue };
                     match &self.spectrum_ops[at] {
                         SpectrumOp::Constant => {}
                         &SpectrumOp::OfCurve(id) => {
-                            self.transform.inverse(&adjoint.values);
+                            self.transform.inverse_dual(&mut adjoint.values, &mut masses);
                             let target = curves[id.0].get_or_insert_with(|| vec![0.0; n + 1]);
-                            let mass = |k: usize| {
-                                if k < n { self.transform.masses[k] * self.transform.tilt[k] } else { 0.0 }
-                            };
-                            (0..n).for_each(|k| target[k] += mass(k) - mass(k + 1));
+                            for (k, &mass) in masses.iter().enumerate() {
+                                target[k] += mass - masses.get(k + 1).copied().unwrap_or(0.0);
+                            }
                             target[n] += adjoint.ever;
                         }
                         &SpectrumOp::Product(a, b) => {

@@ -12,8 +12,7 @@ use super::influence::Placement;
 use super::leaf::{Leaf, Outcome};
 use super::readout::LatencySide;
 use super::restatement::Restatement;
-use super::sampling::{self, CELLS, CarefulSamples, QuantileBound, Sample};
-use super::tape::TapeTransform;
+use super::sampling::{self, CarefulSamples, QuantileBound, Sample};
 use super::timeliness::binds;
 use super::tree::Tree;
 use super::unknown_latency::{Bracket, UnknownLatency};
@@ -113,10 +112,10 @@ impl<'a> Samples<'a> {
         tree: &Tree,
         levels: &[f64],
         (horizon, limit): (f64, f64),
-        transform: &mut TapeTransform,
+        transforms: &mut Transforms,
     ) -> LatencySampling {
         let bounds =
-            careful.upper_quantiles(tree, self.placement, levels, self.z, (horizon, limit), transform);
+            careful.upper_quantiles(tree, self.placement, levels, self.z, (horizon, limit), transforms);
         let restated = Restatement::new(bounds.iter().map(|bound| (bound.q, bound.spread)).collect());
         // Efron and Stein's inequality: no error is larger than that of so many calls of the journey as were seen of the
         // component with the fewest.
@@ -143,11 +142,6 @@ impl LatencySampling {
         let ratio = if own > 0.0 { spread / own } else { 1.0 };
         ratio.clamp(1.0, MOST_SPREAD)
     }
-}
-
-/// The transform of the grid on which standard errors are found.
-pub(crate) fn transform() -> TapeTransform {
-    TapeTransform::new(CELLS)
 }
 
 /// Which part of the way from the estimate to the pessimistic bound each source accounts for. `stages` are the bound
@@ -179,7 +173,7 @@ pub(crate) struct Unknown<'a> {
     /// After the pseudo-observations, where there are samples.
     pub(crate) careful: &'a [Leaf],
     /// At the design point of the level that is explained, where something finite is proven.
-    pub(crate) design: Option<&'a [Leaf]>,
+    pub(crate) design: &'a dyn Fn() -> Option<&'a [Leaf]>,
     pub(crate) sampling: Option<&'a LatencySampling>,
     pub(crate) policy: Dependence,
     pub(crate) levels: &'a [Quantile],
@@ -229,7 +223,7 @@ impl Unknown<'_> {
             let policy = (dependence == self.policy).then(|| {
                 let mut bracket = |leaves| fold(&brackets(leaves, Reading::Late, Reading::Early));
                 let (worst, best) = (bracket(self.careful)?, bracket(self.leaves)?);
-                let growth = match (self.sampling, self.design) {
+                let growth = match (self.sampling, (self.design)()) {
                     (Some(sampling), Some(design)) => {
                         let moved = bracket(design)?;
                         let time = moved.upper_quantile(self.shown);

@@ -104,6 +104,27 @@ impl Transform {
         }
     }
 
+    /// The adjoint of [`Self::inverse_masses`] but for its normalisation: the spectrum of masses tilted the other way.
+    pub fn forward_dual(&mut self, masses: &[f64], spectrum: &mut Spectrum) {
+        for ((mass, &value), &tilt) in self.masses.iter_mut().zip(masses).zip(&self.tilt) {
+            *mass = value / tilt;
+        }
+        spectrum.resize(self.cells() / 2 + 1, Complex64::ZERO);
+        let done = self.forward.process_with_scratch(&mut self.masses, spectrum, &mut self.scratch);
+        debug_assert!(done.is_ok(), "forward transform: {done:?}");
+    }
+
+    /// Back from [`Self::forward_dual`] and to the tilt of [`Self::forward_masses`], of which it is the adjoint; the spectrum
+    /// is overwritten.
+    pub fn inverse_dual(&mut self, spectrum: &mut Spectrum, masses: &mut [f64]) {
+        self.invert(spectrum);
+        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+        let norm = 1.0 / self.cells() as f64;
+        for ((value, &mass), &tilt) in masses.iter_mut().zip(&self.masses).zip(&self.tilt) {
+            *value = mass * norm * tilt;
+        }
+    }
+
     /// The running sum of the masses with this spectrum, which is overwritten.
     pub fn inverse(&mut self, spectrum: &mut Spectrum, cdf: &mut [f64]) {
         self.invert(spectrum);
