@@ -101,3 +101,19 @@ pub struct Component {
     /// What its latency contains.
     pub scope: LatencyScope,
 }
+
+impl Component {
+    /// A service of which nothing else is said: in no domain, with no telemetry, its latency its own.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            kind: ComponentKind::Service,
+            atomic_slo_ref: None,
+            contract: None,
+            domains: Vec::new(),
+            telemetry: None,
+            scope: LatencyScope::Exclusive,
+        }
+    }
+}

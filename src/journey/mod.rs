@@ -4,6 +4,8 @@ pub mod component;
 pub mod domain;
 pub mod evidence;
 pub mod expression;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod governance;
 pub mod objective;
 pub mod operator;

@@ -567,9 +567,8 @@ impl WindowReading {
 pub(super) mod tests {
     use super::*;
     use crate::journey::Journey;
-    use crate::journey::component::{Component, ComponentKind, LatencyScope, Telemetry};
-    use crate::journey::governance::*;
-    use crate::journey::objective::Objectives;
+    use crate::journey::component::{Component, Telemetry};
+    use crate::journey::fixture;
     use crate::journey::operator::Operator;
     use crate::series::{Labels, MatchOp, Matcher, Sample, Series, StepGrid};
 
@@ -590,46 +589,15 @@ pub(super) mod tests {
     }
 
     fn with_telemetry(name: &str, telemetry: Telemetry) -> Component {
-        Component {
-            name: name.to_owned(),
-            kind: ComponentKind::Service,
-            atomic_slo_ref: None,
-            contract: None,
-            domains: Vec::new(),
-            telemetry: Some(telemetry),
-            scope: LatencyScope::Exclusive,
-        }
+        Component { telemetry: Some(telemetry), ..Component::new(name) }
     }
 
     pub(in super::super) fn journey(windows: &[&str], components: Vec<Component>) -> Journey {
+        let all = (0..components.len()).map(|i| Operator::Component(ComponentId(i))).collect();
         Journey {
             name: "j".to_owned(),
-            labels: Vec::new(),
-            objectives: Objectives::default(),
             windows: windows.iter().map(|text| text.parse().unwrap()).collect(),
-            quantiles: Vec::new(),
-            latency_buckets: Vec::new(),
-            operator: Operator::Series(
-                (0..components.len()).map(|i| Operator::Component(ComponentId(i))).collect(),
-            ),
-            components,
-            domains: Vec::new(),
-            parameters: Vec::new(),
-            governance: Governance {
-                evaluation_mode: EvaluationMode::default(),
-                dependence: Dependence::default(),
-                bucket_error: BucketError::default(),
-                confidence: Probability::saturating(0.95),
-                min_model_confidence: Probability::saturating(0.5),
-                burn_rate_policy: BurnRatePolicy {
-                    budget_window: "30d".parse().unwrap(),
-                    page: Vec::new(),
-                    ticket: Vec::new(),
-                    links: Default::default(),
-                },
-                rollout_gate: None,
-            },
-            digest: String::new(),
+            ..fixture::journey(Operator::Series(all), components)
         }
     }
 

@@ -8,7 +8,7 @@ use super::step::{ExpressionText, HOLE, node_of};
 use crate::document::decode::Decoder;
 use crate::document::diagnostic::{Code, did_you_mean};
 use crate::document::tree::NodeId;
-use crate::journey::component::{Component, ComponentId, ComponentKind, LatencyScope};
+use crate::journey::component::{Component, ComponentId};
 use crate::journey::expression::{Expression, Repetitions, Share, Term};
 use crate::journey::operator::{
     AttemptsFate, Backoff, Branch, BranchProbability, Jitter, Operator, ParameterId,
@@ -326,15 +326,7 @@ impl Lowering<'_, '_> {
             return None;
         }
         let id = ComponentId(self.components.len());
-        self.components.push(Component {
-            name: name.to_owned(),
-            kind: ComponentKind::Service,
-            atomic_slo_ref: None,
-            contract: None,
-            domains: Vec::new(),
-            telemetry: None,
-            scope: LatencyScope::Exclusive,
-        });
+        self.components.push(Component::new(name));
         self.places.components.push(self.place(at));
         self.component_ids.insert(name.to_owned(), id);
         Some(id)

@@ -291,8 +291,9 @@ mod tests {
     use crate::algebra::composition::{
         ComponentShare, DomainShare, Interval, LatencyQuantile, NodeResult, Proven, SuccessCurve,
     };
-    use crate::journey::component::{Component, ComponentId, ComponentKind, LatencyScope};
+    use crate::journey::component::{Component, ComponentId};
     use crate::journey::evidence::{ComponentEvidence, Evidence, Measurement};
+    use crate::journey::fixture;
     use crate::journey::governance::*;
     use crate::journey::objective::*;
     use crate::journey::operator::Operator;
@@ -313,18 +314,9 @@ mod tests {
     }
 
     fn journey() -> Journey {
-        let component = |name: &str| Component {
-            name: name.to_owned(),
-            kind: ComponentKind::Service,
-            atomic_slo_ref: None,
-            contract: None,
-            domains: Vec::new(),
-            telemetry: None,
-            scope: LatencyScope::Exclusive,
-        };
+        let called = Operator::Series([0, 1].map(ComponentId).map(Operator::Component).to_vec());
         Journey {
             name: "checkout".to_owned(),
-            labels: Vec::new(),
             objectives: Objectives {
                 availability: Some(AvailabilityObjective {
                     window: minutes(30 * 1440),
@@ -341,28 +333,8 @@ mod tests {
             windows: vec![minutes(5), minutes(60)],
             quantiles: vec![Quantile::new(0.99).unwrap()],
             latency_buckets: vec![s(0.5), s(0.8), s(1.0)],
-            operator: Operator::Series(vec![
-                Operator::Component(ComponentId(0)),
-                Operator::Component(ComponentId(1)),
-            ]),
-            components: vec![component("front"), component("pay")],
-            domains: Vec::new(),
-            parameters: Vec::new(),
-            governance: Governance {
-                evaluation_mode: EvaluationMode::Conservative,
-                dependence: Dependence::SharedFate,
-                bucket_error: BucketError::Bound,
-                confidence: p(0.95),
-                min_model_confidence: p(0.5),
-                burn_rate_policy: BurnRatePolicy {
-                    budget_window: minutes(30 * 1440),
-                    page: Vec::new(),
-                    ticket: Vec::new(),
-                    links: Default::default(),
-                },
-                rollout_gate: None,
-            },
             digest: "abc".to_owned(),
+            ..fixture::journey(called, ["front", "pay"].map(Component::new).to_vec())
         }
     }
 

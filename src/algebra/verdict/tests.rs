@@ -5,9 +5,10 @@ use crate::algebra::composition::{
     Bounded, ComponentShare, DomainShare, Interval, LatencyQuantile, NodeResult, Proven, SuccessCurve,
 };
 use crate::distribution::histogram::ClassicHistogram;
-use crate::journey::component::{Component, ComponentKind, LatencyScope};
+use crate::journey::component::Component;
 use crate::journey::evidence::{ComponentEvidence, Counts};
-use crate::journey::governance::{BucketError, BurnRatePolicy, Dependence, Governance};
+use crate::journey::fixture;
+use crate::journey::governance::Dependence;
 use crate::journey::objective::{AvailabilityObjective, LatencyObjective, Objectives};
 use crate::journey::operator::{Branch, ParameterId};
 use crate::unit::{Quantile, Window};
@@ -22,18 +23,9 @@ fn window(text: &str) -> Window {
 
 /// A series of `a` and `b`, and `c` that nobody calls; 99 % available, p99 within 400 ms.
 fn journey() -> Journey {
-    let component = |name: &str| Component {
-        name: name.to_owned(),
-        kind: ComponentKind::Service,
-        atomic_slo_ref: None,
-        contract: None,
-        domains: Vec::new(),
-        telemetry: None,
-        scope: LatencyScope::Exclusive,
-    };
+    let called = Operator::Series([0, 1].map(ComponentId).map(Operator::Component).to_vec());
     Journey {
         name: "checkout".to_owned(),
-        labels: Vec::new(),
         objectives: Objectives {
             availability: Some(AvailabilityObjective {
                 window: window("30d"),
@@ -49,29 +41,7 @@ fn journey() -> Journey {
         },
         windows: ["5m", "30m", "1h"].map(window).to_vec(),
         quantiles: vec![Quantile::new(0.99).unwrap()],
-        latency_buckets: Vec::new(),
-        operator: Operator::Series(vec![
-            Operator::Component(ComponentId(0)),
-            Operator::Component(ComponentId(1)),
-        ]),
-        components: ["a", "b", "c"].map(component).to_vec(),
-        domains: Vec::new(),
-        parameters: Vec::new(),
-        governance: Governance {
-            evaluation_mode: EvaluationMode::Conservative,
-            dependence: Dependence::SharedFate,
-            bucket_error: BucketError::Bound,
-            confidence: p(0.95),
-            min_model_confidence: p(0.5),
-            burn_rate_policy: BurnRatePolicy {
-                budget_window: window("30d"),
-                page: Vec::new(),
-                ticket: Vec::new(),
-                links: Default::default(),
-            },
-            rollout_gate: None,
-        },
-        digest: String::new(),
+        ..fixture::journey(called, ["a", "b", "c"].map(Component::new).to_vec())
     }
 }
 
