@@ -68,7 +68,15 @@ impl Telemetry {
                 "emac_remote_read_unfilled_points_total",
                 "Grid points that remote reads asked for before they were back-filled.",
             ),
+            (
+                "emac_connections_closed_total",
+                "Connections of clients that were closed or refused here, by reason.",
+            ),
             ("emac_model_reloads_total", "Reloads of the model, by result."),
+            (
+                "emac_foreign_tenant_refusals_total",
+                "Requests for synthetic series that named another tenant than the configured one.",
+            ),
         ] {
             self.recorder.describe_counter(name(metric), Some(Unit::Count), SharedString::const_str(help));
         }
@@ -78,6 +86,7 @@ impl Telemetry {
             ("emac_model_revision", "How often the model was replaced since the start, from 1."),
             ("emac_model_last_reload_successful", "Whether the last reload of the model succeeded."),
             ("emac_model_last_reload_timestamp_seconds", "When the model was last reloaded with success."),
+            ("emac_connections", "Open connections of clients."),
             ("emac_retained_series", "Synthetic series held."),
             ("emac_retained_sample_bytes", "Bytes of the samples held."),
         ] {
@@ -124,6 +133,22 @@ impl Telemetry {
     /// A matcher of a remote read that no synthetic series can satisfy.
     pub fn remote_read_unsatisfiable(&self) {
         self.increment("emac_remote_read_unsatisfiable_matchers_total", Vec::new());
+    }
+
+    /// A connection of a client that was closed or refused here. `reason` is of a closed set.
+    pub fn connection_closed(&self, reason: &'static str) {
+        self.increment("emac_connections_closed_total", vec![Label::new("reason", reason)]);
+    }
+
+    /// How many connections of clients are open.
+    pub fn connections(&self, open: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "a count of things in memory")]
+        self.gauge("emac_connections", Vec::new(), open as f64);
+    }
+
+    /// A request for synthetic series that named another tenant.
+    pub fn foreign_tenant_refused(&self) {
+        self.increment("emac_foreign_tenant_refusals_total", Vec::new());
     }
 
     /// A load or reload of the model.

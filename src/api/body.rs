@@ -9,11 +9,13 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::upstream::Body as UpstreamBody;
+use super::timed_body::is_late;
+use crate::upstream::{Body as UpstreamBody, RequestBroken};
 
 /// A body on its way to the upstream.
 pub(crate) fn to_upstream(body: Body) -> UpstreamBody {
-    Shareable(Mutex::new(body)).map_err(Into::into).boxed()
+    let broken = |fault: axum::Error| RequestBroken { late: is_late(&fault), fault: fault.to_string() };
+    Shareable(Mutex::new(body)).map_err(move |fault| broken(fault).into()).boxed()
 }
 
 /// The server's body type is not `Sync`, the upstream's is. The mutex is never locked: polling has exclusive access.

@@ -14,6 +14,7 @@ use super::parameters::{Call, Parameters};
 use super::query::push_warnings;
 use super::reply;
 use super::state::ApiState;
+use super::tenant;
 use crate::promql::guard;
 use crate::promql::matcher::MatcherSet;
 use crate::promql::query::Query;
@@ -60,6 +61,10 @@ async fn merged(state: &ApiState, request: Request, listing: Listing) -> Respons
         Ok(call) => call,
         Err(error) => return error.into_response(),
     };
+    // Nothing is listed that the request may not read.
+    if tenant::is_foreign(state, call.headers()) {
+        return forward::unchanged(state, call).await;
+    }
     let Some(parameters) = call.parameters().cloned() else {
         return forward::unchanged(state, call).await;
     };

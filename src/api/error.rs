@@ -33,6 +33,11 @@ impl ApiError {
         Self::new(ErrorType::BadData, message)
     }
 
+    /// 408 where the client's body was late, else 400.
+    pub(crate) fn request_broken(late: bool, message: impl Into<String>) -> Self {
+        Self { status: late.then_some(408), ..Self::bad_data(message) }
+    }
+
     /// 422: Grafana and Argo show its message.
     pub fn execution(message: impl Into<String>) -> Self {
         Self::new(ErrorType::Execution, message)
@@ -99,10 +104,11 @@ impl From<&SelectError> for ApiError {
 /// Prometheus that is overloaded.
 impl From<UpstreamError> for ApiError {
     fn from(error: UpstreamError) -> Self {
-        let kind = match error {
-            UpstreamError::Timeout { .. } => ErrorType::Timeout,
-            _ => ErrorType::Unavailable,
-        };
-        Self::new(kind, error.to_string())
+        let message = error.to_string();
+        match error {
+            UpstreamError::Timeout { .. } => Self::new(ErrorType::Timeout, message),
+            UpstreamError::RequestBroken { late, .. } => Self::request_broken(late, message),
+            _ => Self::new(ErrorType::Unavailable, message),
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::exposition::{self, Format};
 use super::parameters::Call;
 use super::state::ApiState;
-use super::{body, forward, reply};
+use super::{body, forward, reply, tenant};
 use crate::promql::matcher::MatcherSet;
 use crate::series::{Labels, NAME};
 use crate::synthetic::catalog;
@@ -41,6 +41,12 @@ pub(crate) async fn federate(State(state): State<ApiState>, request: Request) ->
             }
             Err(error) => return error.into_response(),
         }
+    }
+    if tenant::is_foreign(&state, call.headers()) {
+        if ours.iter().any(|matchers| side(matchers, &state) == Side::Ours) {
+            return tenant::refusal(&state).into_response();
+        }
+        ours.clear();
     }
     if ours.is_empty() {
         return forward::unchanged(&state, call).await;

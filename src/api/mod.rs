@@ -2,15 +2,18 @@
 //!
 //! [`mod@router`] lists every route. A request that concerns no synthetic series goes to the upstream as it came
 //! (`forward`); `classify` decides which do, by a linear scan before any parsing. [`error`] is the one place that maps
-//! errors to HTTP.
+//! errors to HTTP. [`server`] accepts connections and drains them.
 
 mod body;
 mod classify;
+mod connection;
+mod connections;
 mod discovery;
 pub mod error;
 mod exposition;
 mod federate;
 mod forward;
+mod guarded_io;
 pub mod journeys;
 mod lifecycle;
 pub mod page;
@@ -22,7 +25,10 @@ mod reply;
 pub mod router;
 pub mod server;
 pub mod state;
+mod tenant;
+mod timed_body;
 
+pub use connection::ConnectionLimits;
 pub(crate) use parameters::parse_time;
 pub use router::router;
 pub use server::serve;

@@ -9,6 +9,7 @@ use http_body_util::BodyExt as _;
 
 use super::body::to_upstream;
 use super::error::ApiError;
+use super::timed_body::is_late;
 use crate::series::StepGrid;
 use crate::unit::{Timestamp, Window};
 use crate::upstream::Body as UpstreamBody;
@@ -48,7 +49,10 @@ impl Call {
                         read.extend_from_slice(&data);
                     }
                 }
-                Some(Err(error)) => return Err(ApiError::bad_data(format!("reading the body: {error}"))),
+                Some(Err(error)) => {
+                    let message = format!("reading the body: {error}");
+                    return Err(ApiError::request_broken(is_late(&error), message));
+                }
             }
         }
         let read = read.freeze();

@@ -13,6 +13,7 @@ use super::forward::{self, Theirs};
 use super::parameters::{Call, Parameters};
 use super::reply;
 use super::state::ApiState;
+use super::tenant;
 use crate::execute::query::{Running, run};
 use crate::promql::evaluate;
 use crate::promql::limits::Options;
@@ -55,8 +56,15 @@ async fn answer(state: ApiState, request: Request, kind: Kind) -> Response {
     let Some(parameters) = call.parameters().cloned() else {
         return forward::unchanged(&state, call).await;
     };
+    let foreign = tenant::is_foreign(&state, call.headers());
     let (query, union) = match concern(&state, &parameters) {
         Ok(Concern::Upstream) => return forward::unchanged(&state, call).await,
+        Ok(Concern::Planned(query) | Concern::Union(query)) if foreign => {
+            if tenant::names_ours(&query) {
+                return tenant::refusal(&state).into_response();
+            }
+            return forward::unchanged(&state, call).await;
+        }
         Ok(Concern::Planned(query)) => (query, false),
         Ok(Concern::Union(query)) => (query, state.settings().pushdown),
         Err(error) => return error.into_response(),
@@ -109,6 +117,9 @@ pub(crate) async fn explain(State(state): State<ApiState>, request: Request) -> 
 
 async fn explained(state: &ApiState, request: Request) -> Result<String, ApiError> {
     let call = Call::read(request).await?;
+    if tenant::is_foreign(state, call.headers()) {
+        return Err(tenant::refusal(state));
+    }
     let parameters = call.parameters().ok_or_else(|| ApiError::bad_data("the body is too large"))?;
     let kind = if parameters.get("start").is_empty() { Kind::Instant } else { Kind::Range };
     let query = match concern(state, parameters)? {

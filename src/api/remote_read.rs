@@ -16,6 +16,8 @@ use tokio::sync::Semaphore;
 
 use super::error::ApiError;
 use super::state::ApiState;
+use super::tenant;
+use super::timed_body::is_late;
 use crate::execute::{ReadError, SelectError};
 use crate::promql::matcher::MatcherSet;
 use crate::series::{Labels, MatchOp, Matcher, NAME};
@@ -25,9 +27,6 @@ use crate::wire::prometheus_json::ErrorType;
 use crate::wire::remote_read::read_request::ResponseType;
 use crate::wire::remote_read_request::{self, MAX_REQUEST_BYTES, RemoteQuery, RequestError};
 use crate::wire::remote_read_response::{self, ChunkedSeries};
-
-/// How long a reader may take to send its request.
-const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the regular expressions of a request may take to compile.
 const COMPILE_BUDGET: Duration = Duration::from_secs(1);
@@ -80,6 +79,9 @@ async fn answer(state: &ApiState, request: Request) -> Result<Response, ApiError
         let message = format!("remote read is a POST, not a {}", request.method());
         return Err(ApiError { status: Some(405), ..ApiError::bad_data(message) });
     }
+    if tenant::is_foreign(state, request.headers()) {
+        return Err(tenant::refusal(state));
+    }
     let body = body(request).await?;
     let read = remote_read_request::decode(&body)?;
     drop(body);
@@ -110,21 +112,19 @@ async fn body(request: Request) -> Result<Bytes, ApiError> {
         return Err(too_large(bytes));
     }
     let mut body = request.into_body();
-    let read = async move {
-        let mut read = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| ApiError::bad_data(format!("reading the request: {error}")))?;
-            if let Ok(data) = frame.into_data() {
-                if read.len() + data.len() > MAX_REQUEST_BYTES {
-                    return Err(too_large(read.len() + data.len()));
-                }
-                read.extend_from_slice(&data);
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            ApiError::request_broken(is_late(&error), format!("reading the request: {error}"))
+        })?;
+        if let Ok(data) = frame.into_data() {
+            if read.len() + data.len() > MAX_REQUEST_BYTES {
+                return Err(too_large(read.len() + data.len()));
             }
+            read.extend_from_slice(&data);
         }
-        Ok(read.freeze())
-    };
-    let late = || ApiError { status: Some(408), ..ApiError::bad_data("the request did not arrive in time") };
-    tokio::time::timeout(BODY_DEADLINE, read).await.map_err(|_| late())?
+    }
+    Ok(read.freeze())
 }
 
 /// Compiles the matchers, without those that only the reader's own labels satisfy.

@@ -14,7 +14,9 @@ use tower_http::compression::CompressionLayer;
 use super::error::ApiError;
 use super::reply::Own;
 use super::state::ApiState;
-use super::{discovery, exposition, federate, forward, journeys, lifecycle, page, query, remote_read};
+use super::{
+    discovery, exposition, federate, forward, journeys, lifecycle, page, query, remote_read, tenant,
+};
 use crate::wire::prometheus_json::ErrorType;
 
 /// The whole server.
@@ -22,16 +24,19 @@ pub fn router(state: ApiState) -> Router {
     let compress = |_: StatusCode, _: Version, _: &HeaderMap, extensions: &http::Extensions| {
         extensions.get::<Own>().is_some()
     };
+    let synthetic = Router::new()
+        .route("/journeys/metrics", get(exposition::journeys))
+        .merge(page::routes(state.journeys().clone()))
+        .merge(journeys::routes(state.journeys().clone()))
+        .route_layer(middleware::from_fn_with_state(state.clone(), tenant::only_own));
     Router::new()
         // Ours alone.
+        .merge(synthetic)
         .route("/metrics", get(lifecycle::metrics))
-        .route("/journeys/metrics", get(exposition::journeys))
         .route("/-/healthy", get(lifecycle::healthy))
         .route("/-/ready", get(lifecycle::ready))
         .route("/-/reload", post(lifecycle::reload).put(lifecycle::reload))
         .route("/-/{*operation}", any(lifecycle::unknown))
-        .merge(page::routes(state.journeys().clone()))
-        .merge(journeys::routes(state.journeys().clone()))
         // Answered here where synthetic series are concerned.
         .route("/api/v1/query", any(query::instant))
         .route("/api/v1/query_range", any(query::range))

@@ -1,17 +1,27 @@
-//! The listening side: accept, serve, drain.
+//! The listening side: accept within a cap, serve, drain.
+//!
+//! An accept loop of our own, since none of the ready ones knows which connection to give up when there are too many:
+//! refusing new ones would let anybody lock everybody out with idle connections. hyper speaks HTTP/1 over each.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use super::connection::{self, ConnectionLimits};
+use super::connections::{Admission, Connections};
 use super::state::ApiState;
 
-/// How long requests that were begun may take after the server was told to stop.
-const DRAIN: Duration = Duration::from_secs(30);
+/// How long to wait after a failure to accept: most are a lack of file descriptors, which connections that end give back.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What a connection beyond the cap is told, where none can be given up for it.
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// A task that ends with its value.
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
@@ -22,41 +32,134 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Serves until `shutdown` is done, then finishes what was begun, for at most half a minute.
+/// Serves until `shutdown` is done. Then the server says at once that it is not ready, still takes new connections for
+/// [`ConnectionLimits::lame_duck`], so that a load balancer can learn it, and finishes what was begun within
+/// [`ConnectionLimits::drain`].
 ///
 /// # Errors
-/// Where the listener fails.
+/// Where the listener is not usable.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     state: ApiState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // Small answers at once; a failure to say so costs time, not truth.
-        let _ = stream.set_nodelay(true);
-    });
+    listener.local_addr()?;
     let follow = {
         let state = state.clone();
         async move { state.reader_labels().follow(Arc::clone(state.engine().upstream())).await }
     };
-    let follow = AbortOnDrop(tokio::spawn(follow));
-    let (told, mut heard) = tokio::sync::watch::channel(());
-    let stop = async move {
-        shutdown.await;
-        state.start_draining();
-        drop(told);
+    let _follow = AbortOnDrop(tokio::spawn(follow));
+    let limits = state.settings().connections.within_file_limit();
+    // Nothing is ever sent: receiving ends when the last sender is gone.
+    let (alive, mut all_ended) = mpsc::channel(1);
+    let server = Server {
+        connections: Arc::new(Connections::new(limits.connections)),
+        alive,
+        finish: CancellationToken::new(),
+        end: CancellationToken::new(),
+        router,
+        state,
+        limits,
     };
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop);
-    let overdue = async {
-        // Ends with an error when the sender is dropped: that is the signal.
-        let _ = heard.changed().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    let served = tokio::select! {
-        served = async { served.await } => served,
-        () = overdue => Ok(()),
-    };
-    drop(follow);
-    served
+    {
+        let accepting = server.accept(&listener);
+        tokio::pin!(accepting, shutdown);
+        tokio::select! {
+            () = &mut shutdown => {}
+            never = &mut accepting => match never {},
+        }
+        server.state.start_draining();
+        tokio::select! {
+            () = tokio::time::sleep(limits.lame_duck) => {}
+            never = &mut accepting => match never {},
+        }
+    }
+    drop(listener);
+    let Server { connections, alive, finish, end, .. } = server;
+    finish.cancel();
+    drop(alive);
+    if tokio::time::timeout(limits.drain, all_ended.recv()).await.is_err() {
+        tracing::warn!(connections = connections.len(), "connections that did not finish are cut");
+        end.cancel();
+        all_ended.recv().await;
+    }
+    Ok(())
+}
+
+struct Server {
+    connections: Arc<Connections>,
+    /// Held by every connection.
+    alive: mpsc::Sender<()>,
+    /// Finish the request that was begun, and close.
+    finish: CancellationToken,
+    /// Close at once.
+    end: CancellationToken,
+    router: Router,
+    state: ApiState,
+    limits: ConnectionLimits,
+}
+
+/// There is no such value.
+enum Never {}
+
+impl Server {
+    async fn accept(&self, listener: &TcpListener) -> Never {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.admit(stream),
+                Err(fault) => {
+                    if !is_of_connection(&fault) {
+                        tracing::warn!(%fault, "cannot accept connections");
+                        self.connections.give_up_one();
+                        tokio::time::sleep(ACCEPT_RETRY).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn admit(&self, stream: TcpStream) {
+        let telemetry = self.state.telemetry();
+        let place = match self.connections.admit() {
+            Admission::Free(place) => place,
+            Admission::Evicted(place) => {
+                telemetry.connection_closed("evicted");
+                place
+            }
+            Admission::Full => {
+                telemetry.connection_closed("refused");
+                // Whoever does not read these few bytes learns it from the end of the connection.
+                let _ = stream.try_write(REFUSAL);
+                return;
+            }
+        };
+        // Small answers at once; a failure to say so costs time, not truth.
+        let _ = stream.set_nodelay(true);
+        let (router, limits, state) = (self.router.clone(), self.limits, self.state.clone());
+        let (finish, end) = (self.finish.clone(), self.end.clone());
+        let alive = self.alive.clone();
+        tokio::spawn(async move {
+            let _alive = alive;
+            let conversation =
+                connection::converse(stream, router, Arc::clone(place.watched()), limits, finish);
+            let ended = tokio::select! {
+                ended = conversation => ended,
+                () = end.cancelled() => connection::Ended::Cut,
+            };
+            if let Some(reason) = ended.reason() {
+                state.telemetry().connection_closed(reason);
+            }
+            drop(place);
+        });
+        telemetry.connections(self.connections.len());
+    }
+}
+
+/// Whether a failure to accept concerns the connection alone that was to be accepted.
+fn is_of_connection(fault: &io::Error) -> bool {
+    matches!(
+        fault.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
 }

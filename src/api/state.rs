@@ -8,6 +8,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::classify::Known;
+use super::connection::ConnectionLimits;
 use super::page::JourneyState;
 use super::page::observed::Observer;
 use super::reader_labels::ReaderLabels;
@@ -61,6 +62,8 @@ pub struct ApiSettings {
     /// The labels that remote readers add to their selectors; `None`: the upstream's own external labels, and those
     /// with which replicas commonly tell themselves apart.
     pub reader_labels: Option<BTreeSet<String>>,
+    /// Bounds of connections.
+    pub connections: ConnectionLimits,
 }
 
 impl ApiSettings {
@@ -75,6 +78,7 @@ impl ApiSettings {
             cors_origin: Regex::new("^(?:.*)$")?,
             pushdown: true,
             reader_labels: None,
+            connections: ConnectionLimits::default(),
         })
     }
 }

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, spec_files};
-use crate::api::{self, ApiSettings, ApiState, QueryLimits, Reload};
+use crate::api::{self, ApiSettings, ApiState, ConnectionLimits, QueryLimits, Reload};
 use crate::config::{Config, Credentials, LogFormat};
 use crate::execute::{Engine, EvaluationSettings};
 use crate::journey::Journey;
@@ -148,6 +148,7 @@ async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> any
         cors_origin: config.web.cors_origin.clone(),
         pushdown: args.query_pushdown,
         reader_labels: config.remote_read.reader_labels.clone(),
+        connections: ConnectionLimits::default(),
     };
     let reload = reload(args.specs.clone(), args.openslo.clone(), Arc::clone(&engine));
     let state = ApiState::new(Arc::clone(&engine), settings, telemetry, Some(reload));

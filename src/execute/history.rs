@@ -47,6 +47,7 @@ const BYTES_PER_SERIES: usize = 250;
 /// Everything that changes what a block holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct BlockKey {
+    tenant: Option<String>,
     journey: String,
     digest: String,
     window: Option<Window>,
@@ -185,6 +186,7 @@ impl Engine {
         let length = self.interval_millis().saturating_mul(BLOCK_POINTS);
         let block_length = Window::from_millis(length.unsigned_abs()).unwrap_or(self.settings.interval);
         let key = |start| BlockKey {
+            tenant: self.upstream.tenant().map(str::to_owned),
             journey: known.journey.name.clone(),
             digest: known.info.digest.clone(),
             window,

@@ -2,19 +2,18 @@
 //!
 //! Two kinds of requests that must not be mixed up. *Evidence* is asked for by us: gzip is welcome, the body is read
 //! whole under a budget that counts after decompression, and nothing but a complete answer is accepted. *Pass-through*
-//! belongs to the client: head and body stream both ways untouched, except for the headers that belong to one hop or
-//! that would carry a client's credentials to a server it did not address.
+//! belongs to the client: body and answer stream untouched, and of the head's headers those that [`mod@headers`] allows.
 
 mod body;
+mod headers;
 mod tls;
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
@@ -23,7 +22,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::{Answer, Body, Upstream, UpstreamError};
+use super::{Answer, Body, RequestBroken, Upstream, UpstreamError};
 use crate::series::{Series, StepGrid};
 use crate::unit::Timestamp;
 use crate::wire::prometheus_json::decode::{self, DecodeError};
@@ -38,24 +37,11 @@ const MAX_URL_BYTES: usize = 2_000;
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How much of an answer is read ahead, in bytes: a client that takes it slowly holds no more of it here.
+const READ_BUFFER: usize = 128 << 10;
+
 /// How long an unused connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The tenant header of Mimir, Cortex and Loki.
-const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
-
-/// Headers of one hop (RFC 9110 §7.6.1), never passed on; `Host` is the upstream's own.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
 
 /// Who we are to the upstream.
 #[derive(Clone)]
@@ -135,6 +121,9 @@ pub enum HttpSettingsError {
         /// Its name.
         name: String,
     },
+    /// The tenant is given as a header, where nothing here would know of it.
+    #[error("upstream header `X-Scope-OrgID`: give it as the upstream's tenant")]
+    TenantAsHeader,
     /// Certificates or keys cannot be used.
     #[error("upstream tls: {0}")]
     Tls(String),
@@ -143,6 +132,7 @@ pub enum HttpSettingsError {
 /// See the module.
 pub struct HttpUpstream {
     name: String,
+    tenant: Option<String>,
     scheme: Scheme,
     authority: Authority,
     prefix: String,
@@ -167,10 +157,12 @@ impl HttpUpstream {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
+            .http1_max_buf_size(READ_BUFFER)
             .build(connector);
         Ok(Self {
             name: format!("{scheme}://{authority}{prefix}"),
-            fixed: fixed_headers(&settings)?,
+            fixed: headers::fixed(&settings)?,
+            tenant: settings.tenant,
             scheme,
             authority,
             prefix,
@@ -194,6 +186,18 @@ impl HttpUpstream {
 
     fn unreachable(&self, fault: impl fmt::Display) -> UpstreamError {
         UpstreamError::Unreachable { upstream: self.name.clone(), fault: fault.to_string() }
+    }
+
+    /// Why a request of a client got no answer.
+    fn unsent(&self, fault: &(dyn std::error::Error + 'static)) -> UpstreamError {
+        let mut next = Some(fault);
+        while let Some(cause) = next {
+            if let Some(RequestBroken { fault, late }) = cause.downcast_ref() {
+                return UpstreamError::RequestBroken { fault: fault.clone(), late: *late };
+            }
+            next = cause.source();
+        }
+        self.unreachable(chain(fault))
     }
 
     fn malformed(&self, fault: impl fmt::Display) -> UpstreamError {
@@ -269,22 +273,7 @@ impl HttpUpstream {
         let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         head.uri = self.uri(path)?;
         head.version = http::Version::HTTP_11;
-        drop_hop_by_hop(&mut head.headers);
-        head.headers.remove(header::HOST);
-        head.headers.remove(header::COOKIE);
-        let own = (self.forward_authorization && head.headers.contains_key(header::AUTHORIZATION))
-            .then(|| head.headers.get(header::AUTHORIZATION).cloned())
-            .flatten();
-        head.headers.remove(header::AUTHORIZATION);
-        for (name, value) in &self.fixed {
-            // A client may name its own tenant: what may be seen there is the upstream's decision.
-            if name != TENANT || !head.headers.contains_key(TENANT) {
-                head.headers.insert(name, value.clone());
-            }
-        }
-        if let Some(own) = own {
-            head.headers.insert(header::AUTHORIZATION, own);
-        }
+        headers::to_upstream(&mut head.headers, &self.fixed, self.forward_authorization);
         Ok(())
     }
 }
@@ -292,6 +281,10 @@ impl HttpUpstream {
 impl Upstream for HttpUpstream {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
     }
 
     fn instant(
@@ -353,8 +346,8 @@ impl Upstream for HttpUpstream {
             let (mut head, body) = request.into_parts();
             self.rewrite(&mut head)?;
             let sent = self.client.request(Request::from_parts(head, body)).await;
-            let (mut head, body) = sent.map_err(|e| self.unreachable(chain(&e)))?.into_parts();
-            drop_hop_by_hop(&mut head.headers);
+            let (mut head, body) = sent.map_err(|e| self.unsent(&e))?.into_parts();
+            headers::drop_hop_by_hop(&mut head.headers);
             Ok(Response::from_parts(head, body.map_err(Into::into).boxed()))
         })
     }
@@ -380,46 +373,6 @@ fn address(url: &str) -> Result<(Scheme, Authority, String), HttpSettingsError> 
         return Err(fault("a query is not allowed"));
     }
     Ok((scheme, authority, path.path().trim_end_matches('/').to_owned()))
-}
-
-fn fixed_headers(settings: &HttpSettings) -> Result<HeaderMap, HttpSettingsError> {
-    let fault = |name: &str| HttpSettingsError::Header { name: name.to_owned() };
-    let mut headers = HeaderMap::new();
-    for (name, value) in &settings.headers {
-        let parsed = name.parse::<HeaderName>().map_err(|_| fault(name))?;
-        headers.insert(parsed, value.parse().map_err(|_| fault(name))?);
-    }
-    if let Some(tenant) = &settings.tenant {
-        headers.insert(TENANT, tenant.parse().map_err(|_| fault("X-Scope-OrgID"))?);
-    }
-    let authorization = match &settings.credentials {
-        None => None,
-        Some(Credentials::Bearer(token)) => Some(format!("Bearer {token}")),
-        Some(Credentials::Basic { username, password }) => {
-            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
-            Some(format!("Basic {pair}"))
-        }
-    };
-    if let Some(text) = authorization {
-        let mut value: HeaderValue = text.parse().map_err(|_| fault("Authorization"))?;
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-    }
-    Ok(headers)
-}
-
-/// Drops the headers of one hop, and those that `Connection` names.
-fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
 }
 
 fn time(at: Timestamp) -> String {
@@ -478,31 +431,6 @@ mod tests {
         for url in ["", "prometheus:9090", "ftp://a", "http://", "/x", "http://u:secret@h", "http://h/?a=b"] {
             let fault = address(url).unwrap_err().to_string();
             assert!(!fault.contains("secret"), "{fault}");
-        }
-    }
-
-    #[test]
-    fn headers_of_one_hop_and_those_that_connection_names_are_dropped() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in
-            [("connection", "close, X-Private"), ("x-private", "1"), ("te", "gzip"), ("accept", "*/*")]
-        {
-            headers.append(name, HeaderValue::from_static(value));
-        }
-        drop_hop_by_hop(&mut headers);
-        assert_eq!(headers.keys().collect::<Vec<_>>(), ["accept"]);
-    }
-
-    #[test]
-    fn no_secret_is_ever_printed() {
-        let mut settings = HttpSettings::new("http://h");
-        for credentials in [
-            Credentials::Basic { username: "u".into(), password: "hidden".into() },
-            Credentials::Bearer("hidden".into()),
-        ] {
-            settings.credentials = Some(credentials);
-            assert!(!format!("{settings:?}").contains("hidden"));
-            assert!(!format!("{:?}", fixed_headers(&settings).unwrap()).contains("hidden"));
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod http;
 
 use std::time::Instant;
 
+use ::http::header::HeaderName;
 use ::http::{Request, Response};
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -12,6 +13,9 @@ use http_body_util::combinators::BoxBody;
 
 use crate::series::{Series, StepGrid};
 use crate::unit::Timestamp;
+
+/// The tenant header of Mimir, Cortex and Loki.
+pub const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
 
 /// What an upstream answers to a query: one series each, with one sample for an instant query.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -22,7 +26,7 @@ pub struct Answer {
     pub warnings: Vec<String>,
 }
 
-/// Why an upstream did not answer. Every variant names the upstream.
+/// Why an upstream did not answer. Every variant that blames the upstream names it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
     /// No connection, or it broke.
@@ -38,6 +42,14 @@ pub enum UpstreamError {
     Timeout {
         /// Its address, without credentials.
         upstream: String,
+    },
+    /// The client's own body broke off on its way to the upstream, which is not to blame.
+    #[error("the request broke off: {fault}")]
+    RequestBroken {
+        /// What happened.
+        fault: String,
+        /// Whether it did not arrive in time.
+        late: bool,
     },
     /// It answered with an error.
     #[error("upstream {upstream} answered {status}: {message}")]
@@ -59,6 +71,16 @@ pub enum UpstreamError {
     },
 }
 
+/// The error of a request's body that is not whole: not the upstream's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct RequestBroken {
+    /// What happened.
+    pub fault: String,
+    /// Whether it did not arrive in time.
+    pub late: bool,
+}
+
 /// A body that streams through; its errors are those of the connection.
 pub type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -66,6 +88,11 @@ pub type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 pub trait Upstream: Send + Sync + 'static {
     /// Its address for messages, without credentials.
     fn name(&self) -> &str;
+
+    /// The tenant as whom evidence is asked for; `None` where no tenant is named.
+    fn tenant(&self) -> Option<&str> {
+        None
+    }
 
     /// Evaluates `query` at one time. A scalar comes back as one series without labels.
     fn instant(

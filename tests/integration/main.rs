@@ -12,6 +12,7 @@ mod cli_query;
 mod common_cause;
 mod compile;
 mod compiled_alerts;
+mod connections;
 mod coverage;
 mod demo;
 mod emac_binary;
@@ -19,6 +20,7 @@ mod evidence_engine;
 mod evidence_http;
 mod evidence_prometheus;
 mod explain;
+mod faulty_upstream;
 mod gaussian_copula;
 mod generated_code;
 mod grafana;
@@ -53,6 +55,7 @@ mod served;
 mod shipped_files;
 mod simulated_trees;
 mod spec;
+mod tenant;
 mod victoria;
 
 #[path = "../support/coverage_study.rs"]

@@ -68,6 +68,10 @@ impl Upstream for Told {
         "http://told:9090"
     }
 
+    fn tenant(&self) -> Option<&str> {
+        Some("team-a")
+    }
+
     fn instant(&self, _: &str, _: Timestamp, _: Instant) -> BoxFuture<'_, Result<Answer, UpstreamError>> {
         Box::pin(async { Ok(Answer::default()) })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use emac::api::{self, ApiSettings, ApiState, Reload};
+use emac::api::{self, ApiSettings, ApiState, ConnectionLimits, Reload};
 use emac::execute::{Dialect, Engine, EvaluationSettings};
 use emac::journey::Journey;
 use emac::series::{Matcher, Series};
@@ -12,6 +12,7 @@ use emac::spec::{self, SourceFile};
 use emac::telemetry::Telemetry;
 use emac::unit::Timestamp;
 use emac::upstream::Upstream;
+use tokio_util::sync::CancellationToken;
 
 /// A server that ends with its value.
 pub(crate) struct Served {
@@ -20,6 +21,8 @@ pub(crate) struct Served {
     pub(crate) clock: Arc<AtomicI64>,
     state: ApiState,
     runtime: Option<tokio::runtime::Runtime>,
+    stop: CancellationToken,
+    serving: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
 /// What a test changes of the defaults.
@@ -28,6 +31,7 @@ pub(crate) struct Options {
     pub(crate) reload: Option<Reload>,
     pub(crate) adjust: Option<fn(&mut EvaluationSettings)>,
     pub(crate) pushdown: Option<bool>,
+    pub(crate) connections: Option<ConnectionLimits>,
 }
 
 impl Served {
@@ -49,12 +53,15 @@ impl Served {
         if let Some(adjust) = options.adjust {
             adjust(&mut settings);
         }
-        let (url, engine, state) = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let (url, engine, state, serving) = runtime.block_on(async {
             let engine = Engine::new(upstream(), journeys, settings);
             let state = ApiState::new(
                 Arc::clone(&engine),
                 ApiSettings {
                     pushdown: options.pushdown.unwrap_or(true),
+                    connections: options.connections.unwrap_or_default(),
                     ..ApiSettings::with_defaults().unwrap()
                 },
                 Telemetry::new().unwrap(),
@@ -63,10 +70,21 @@ impl Served {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
             let router = api::router(state.clone());
-            tokio::spawn(api::serve(listener, router, state.clone(), std::future::pending()));
-            (url, engine, state)
+            let serving = tokio::spawn(api::serve(listener, router, state.clone(), stopped));
+            (url, engine, state, serving)
         });
-        Self { url, engine, clock, state, runtime: Some(runtime) }
+        Self { url, engine, clock, state, runtime: Some(runtime), stop, serving: Some(serving) }
+    }
+
+    /// What SIGTERM does.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until the server has ended.
+    pub(crate) fn join(&mut self) {
+        let serving = self.serving.take().unwrap();
+        self.runtime.as_ref().unwrap().block_on(serving).unwrap().unwrap();
     }
 
     /// Sets the clock, and evaluates.
