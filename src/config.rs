@@ -42,8 +42,8 @@ pub struct Config {
 /// The Prometheus behind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// `http://host:port/prefix`; empty where neither file nor flag says it.
-    pub url: String,
+    /// `http://host:port/prefix`, replicas in order of preference; empty where neither file nor flag says it.
+    pub urls: Vec<String>,
     /// How long one round of evidence, or one query of synthetic series, may take.
     pub timeout: Duration,
     /// The value of `X-Scope-OrgID`.
@@ -120,6 +120,8 @@ pub struct Limits {
     pub series: usize,
     /// The greatest body of the upstream that is read.
     pub body: Bytes,
+    /// What all such bodies, and answers on their way to clients, may take at a time.
+    pub in_flight: Bytes,
 }
 
 /// Browsers.

@@ -72,6 +72,13 @@ impl Telemetry {
                 "emac_connections_closed_total",
                 "Connections of clients that were closed or refused here, by reason.",
             ),
+            (
+                "emac_upstream_refused_total",
+                "Requests not sent since the upstream was busy, by upstream and lane.",
+            ),
+            ("emac_upstream_retries_total", "Requests sent a second time, by upstream."),
+            ("emac_upstream_circuit_openings_total", "Times that an upstream was given up for a while."),
+            ("emac_authentication_failures_total", "Requests without good credentials."),
             ("emac_model_reloads_total", "Reloads of the model, by result."),
             (
                 "emac_foreign_tenant_refusals_total",
@@ -87,6 +94,11 @@ impl Telemetry {
             ("emac_model_last_reload_successful", "Whether the last reload of the model succeeded."),
             ("emac_model_last_reload_timestamp_seconds", "When the model was last reloaded with success."),
             ("emac_connections", "Open connections of clients."),
+            ("emac_upstream_limit", "Requests that an upstream is sent at a time."),
+            ("emac_upstream_in_flight", "Requests that an upstream works on."),
+            ("emac_upstream_queued", "Requests that wait for an upstream."),
+            ("emac_upstream_circuit_open", "Whether an upstream is given up until a probe reaches it."),
+            ("emac_in_flight_bytes", "Bytes of bodies that are read whole, and of answers on their way."),
             ("emac_retained_series", "Synthetic series held."),
             ("emac_retained_sample_bytes", "Bytes of the samples held."),
         ] {
@@ -144,6 +156,29 @@ impl Telemetry {
     pub fn connections(&self, open: usize) {
         #[expect(clippy::cast_precision_loss, reason = "a count of things in memory")]
         self.gauge("emac_connections", Vec::new(), open as f64);
+    }
+
+    /// A gauge of one upstream; those are of the configuration.
+    pub fn upstream_gauge(&self, name: &'static str, upstream: &str, value: f64) {
+        self.gauge(name, vec![Label::new("upstream", upstream.to_owned())], value);
+    }
+
+    /// A counter of one upstream that is kept elsewhere, of one lane where it has lanes.
+    pub fn upstream_counter(
+        &self,
+        name: &'static str,
+        upstream: &str,
+        lane: Option<&'static str>,
+        total: u64,
+    ) {
+        let mut labels = vec![Label::new("upstream", upstream.to_owned())];
+        labels.extend(lane.map(|lane| Label::new("lane", lane)));
+        self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA).absolute(total);
+    }
+
+    /// A request without good credentials.
+    pub fn authentication_failed(&self) {
+        self.increment("emac_authentication_failures_total", Vec::new());
     }
 
     /// A request for synthetic series that named another tenant.

@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use super::timed_body::is_late;
+use crate::upstream::memory::{Exhausted, Reserved};
 use crate::upstream::{Body as UpstreamBody, RequestBroken};
 
 /// A body on its way to the upstream.
@@ -49,10 +50,16 @@ pub(crate) enum ReadError {
     TooLarge(usize),
     #[error("the answer broke off: {0}")]
     Broken(String),
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
 }
 
-/// Reads an answer of the upstream whole, up to `limit` bytes.
-pub(crate) async fn read(mut body: UpstreamBody, limit: usize) -> Result<Bytes, ReadError> {
+/// Reads an answer of the upstream whole, up to `limit` bytes. `reserved` grows by what is held.
+pub(crate) async fn read(
+    mut body: UpstreamBody,
+    limit: usize,
+    reserved: &mut Reserved,
+) -> Result<Bytes, ReadError> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ReadError::Broken(error.to_string()))?;
@@ -61,7 +68,39 @@ pub(crate) async fn read(mut body: UpstreamBody, limit: usize) -> Result<Bytes, 
                 return Err(ReadError::TooLarge(limit));
             }
             read.extend_from_slice(&data);
+            reserved.grow_to(read.len())?;
         }
     }
     Ok(read.freeze())
+}
+
+/// A body that holds its share of memory until its end.
+struct Held {
+    body: Body,
+    _reserved: Reserved,
+}
+
+/// The same body, which gives back `reserved` when it is sent or given up.
+pub(crate) fn holding(body: Body, reserved: Reserved) -> Body {
+    Body::new(Held { body, _reserved: reserved })
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -1,6 +1,7 @@
 //! The one place that maps errors to HTTP: code and shape are those of Prometheus.
 
 use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
 
 use super::reply;
 use crate::execute::SelectError;
@@ -20,17 +21,24 @@ pub struct ApiError {
     pub message: String,
     /// Where it is not the status of `kind`.
     pub status: Option<u16>,
+    /// Whether coming again soon may help: `Retry-After`.
+    pub again: bool,
 }
 
 impl ApiError {
     /// An error with the usual status of its kind.
     pub fn new(kind: ErrorType, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None }
+        Self { kind, message: message.into(), status: None, again: false }
     }
 
     /// 400.
     pub fn bad_data(message: impl Into<String>) -> Self {
         Self::new(ErrorType::BadData, message)
+    }
+
+    /// 503, with the advice to come again.
+    pub(crate) fn busy(message: impl Into<String>) -> Self {
+        Self { again: true, ..Self::new(ErrorType::Unavailable, message) }
     }
 
     /// 408 where the client's body was late, else 400.
@@ -47,7 +55,11 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status.unwrap_or_else(|| self.kind.status());
-        reply::json(status, encode::error(self.kind, &self.message))
+        let mut response = reply::json(status, encode::error(self.kind, &self.message));
+        if self.again {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 
@@ -83,6 +95,7 @@ impl From<RunError> for ApiError {
             RunError::Timeout | RunError::Upstream(UpstreamError::Timeout { .. }) => {
                 Self::new(ErrorType::Timeout, message)
             }
+            RunError::Upstream(UpstreamError::Busy { .. }) | RunError::Busy => Self::busy(message),
             RunError::Upstream(_) | RunError::Unusable { .. } => Self::execution(message),
             RunError::Internal => Self::new(ErrorType::Internal, message),
         }
@@ -107,6 +120,7 @@ impl From<UpstreamError> for ApiError {
         let message = error.to_string();
         match error {
             UpstreamError::Timeout { .. } => Self::new(ErrorType::Timeout, message),
+            UpstreamError::Busy { .. } => Self::busy(message),
             UpstreamError::RequestBroken { late, .. } => Self::request_broken(late, message),
             _ => Self::new(ErrorType::Unavailable, message),
         }

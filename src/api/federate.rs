@@ -74,7 +74,8 @@ async fn upstream(state: &ApiState, call: Call) -> Result<String, Box<Response>>
     request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("text/plain;version=0.0.4"));
     let answer = state.upstream().forward(request).await.map_err(|error| failed(error.to_string()))?;
     let (head, body) = answer.into_parts();
-    let bytes = body::read(body, state.settings().limits.body_bytes).await;
+    let mut reserved = state.memory().open();
+    let bytes = body::read(body, state.settings().limits.body_bytes, &mut reserved).await;
     let bytes = bytes.map_err(|error| failed(format!("upstream {name}: {error}")))?;
     if head.status.is_client_error() {
         return Err(Box::new(reply::own(head.status.as_u16(), "text/plain; charset=utf-8", bytes)));

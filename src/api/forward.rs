@@ -7,16 +7,21 @@ use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::StatusCode;
+use hyper::body::Body as _;
 
-use super::body::{self, to_upstream};
+use super::body::{self, ReadError, to_upstream};
 use super::error::ApiError;
 use super::parameters::Call;
 use super::state::ApiState;
-use crate::upstream::Body as UpstreamBody;
+use crate::upstream::{Body as UpstreamBody, Replay, UpstreamError};
+use crate::wire::prometheus_json::decode;
 
 /// Passes on a request that nobody looked at.
 pub(crate) async fn untouched(state: &ApiState, request: http::Request<Body>) -> Response {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    if head.method.is_safe() && body.is_end_stream() {
+        head.extensions.insert(Replay(Bytes::new()));
+    }
     send(state, http::Request::from_parts(head, to_upstream(body))).await
 }
 
@@ -43,13 +48,19 @@ pub(crate) enum Theirs {
     Refused(StatusCode, Bytes),
     /// It could not be asked, or its answer is unusable. A sentence that names the upstream.
     Failed(String),
+    /// Not now, and the client may come again.
+    Busy(ApiError),
 }
 
 /// Asks the upstream for an answer that is merged with ours.
 pub(crate) async fn readable(state: &ApiState, call: Call) -> Theirs {
     let begun = Instant::now();
     let theirs = ask(state, call).await;
-    state.telemetry().upstream_request("merge", !matches!(theirs, Theirs::Failed(_)), begun.elapsed());
+    state.telemetry().upstream_request(
+        "merge",
+        !matches!(theirs, Theirs::Failed(_) | Theirs::Busy(_)),
+        begun.elapsed(),
+    );
     theirs
 }
 
@@ -58,11 +69,14 @@ async fn ask(state: &ApiState, call: Call) -> Theirs {
     let limit = state.settings().limits.body_bytes;
     let answer = match state.upstream().forward(call.into_readable_request()).await {
         Ok(answer) => answer,
+        Err(error @ UpstreamError::Busy { .. }) => return Theirs::Busy(error.into()),
         Err(error) => return Theirs::Failed(error.to_string()),
     };
     let (head, body) = answer.into_parts();
-    let bytes = match body::read(body, limit).await {
+    let mut reserved = state.memory().open();
+    let bytes = match body::read(body, limit, &mut reserved).await {
         Ok(bytes) => bytes,
+        Err(error @ ReadError::Exhausted(_)) => return Theirs::Busy(ApiError::busy(error.to_string())),
         Err(error) => return Theirs::Failed(format!("upstream {name}: {error}")),
     };
     if head.status.is_client_error() {
@@ -72,10 +86,25 @@ async fn ask(state: &ApiState, call: Call) -> Theirs {
         return Theirs::Failed(format!("upstream {name} answered {}", head.status.as_u16()));
     }
     match serde_json::from_slice::<serde_json::Value>(&bytes) {
+        Ok(value) if has_long_text(&value) => {
+            let limit = decode::MAX_STRING_BYTES;
+            Theirs::Failed(format!("upstream {name} gave a name or value of more than {limit} bytes"))
+        }
         Ok(value) if value.get("status").and_then(|status| status.as_str()) == Some("success") => {
             Theirs::Answered(value)
         }
         Ok(_) => Theirs::Failed(format!("upstream {name} gave an answer without success")),
         Err(error) => Theirs::Failed(format!("upstream {name} gave an unusable answer: {error}")),
+    }
+}
+
+/// Whether any text in an answer is longer than a label may be: what is merged is held, sorted and sent again.
+fn has_long_text(value: &serde_json::Value) -> bool {
+    let long = |text: &str| text.len() > decode::MAX_STRING_BYTES;
+    match value {
+        serde_json::Value::String(text) => long(text),
+        serde_json::Value::Array(all) => all.iter().any(has_long_text),
+        serde_json::Value::Object(all) => all.iter().any(|(name, value)| long(name) || has_long_text(value)),
+        _ => false,
     }
 }

@@ -57,8 +57,27 @@ pub(crate) async fn metrics(State(state): State<ApiState>) -> Response {
         ("emac_model_revision", model.revision as f64),
         ("emac_retained_series", counters.series as f64),
         ("emac_retained_sample_bytes", counters.sample_bytes as f64),
+        ("emac_in_flight_bytes", state.memory().in_use() as f64),
     ] {
         telemetry.gauge(name, Vec::new(), value);
+    }
+    for condition in state.upstream().conditions() {
+        let upstream = condition.upstream.as_str();
+        #[expect(clippy::cast_precision_loss, reason = "counts of requests")]
+        for (name, value) in [
+            ("emac_upstream_limit", condition.limit),
+            ("emac_upstream_in_flight", condition.in_flight as f64),
+            ("emac_upstream_queued", condition.queued as f64),
+            ("emac_upstream_circuit_open", f64::from(u8::from(condition.circuit_open))),
+        ] {
+            telemetry.upstream_gauge(name, upstream, value);
+        }
+        telemetry.upstream_counter("emac_upstream_retries_total", upstream, None, condition.retries);
+        let opened = condition.circuit_opened;
+        telemetry.upstream_counter("emac_upstream_circuit_openings_total", upstream, None, opened);
+        for (lane, refused) in condition.refused {
+            telemetry.upstream_counter("emac_upstream_refused_total", upstream, Some(lane), refused);
+        }
     }
     reply::own(200, "text/plain; version=0.0.4; charset=utf-8", telemetry.render())
 }

@@ -6,13 +6,14 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::{Method, header};
 use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 
 use super::body::to_upstream;
 use super::error::ApiError;
 use super::timed_body::is_late;
 use crate::series::StepGrid;
 use crate::unit::{Timestamp, Window};
-use crate::upstream::Body as UpstreamBody;
+use crate::upstream::{Body as UpstreamBody, Replay};
 
 /// How much of a form is looked at. Whatever is larger holds no query that we would parse, and is passed through.
 const MAX_FORM_BYTES: usize = 1 << 20;
@@ -75,7 +76,15 @@ impl Call {
     }
 
     /// The request as it came.
-    pub(crate) fn into_request(self) -> http::Request<UpstreamBody> {
+    pub(crate) fn into_request(mut self) -> http::Request<UpstreamBody> {
+        // Whatever is answered here only reads.
+        let whole = match &self.body {
+            CallBody::Whole(bytes) => Some(bytes.clone()),
+            CallBody::Begun(begun, rest) => (begun.is_empty() && rest.is_end_stream()).then(Bytes::new),
+        };
+        if let Some(whole) = whole {
+            self.head.extensions.insert(Replay(whole));
+        }
         let body = match self.body {
             CallBody::Whole(bytes) => Body::from(bytes),
             CallBody::Begun(begun, rest) if begun.is_empty() => rest,

@@ -204,6 +204,7 @@ impl Asked {
             headers,
             lookback_millis: self.lookback.map(Window::millis),
             body_limit: limits.body_bytes,
+            memory: state.memory().clone(),
         };
         let done = run(state.engine(), plan, running).await?;
         let stats = QueryStats {
@@ -270,6 +271,7 @@ async fn merged(
     let theirs = forward::readable(state, call).await;
     match (theirs, ours) {
         (Theirs::Refused(status, body), _) => reply::own(status.as_u16(), "application/json", body),
+        (Theirs::Busy(busy), _) => busy.into_response(),
         (Theirs::Failed(fault), _) => {
             // Half of what was asked for would read like the whole.
             ApiError::execution(fault).into_response()

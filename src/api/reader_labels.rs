@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Empty};
 use serde::Deserialize;
 
 use super::body;
-use crate::upstream::Upstream;
+use crate::upstream::{MemoryBudget, Upstream};
 
 /// Labels with which the members of a highly available pair commonly tell themselves apart.
 const COMMON: [&str; 3] = ["prometheus", "prometheus_replica", "replica"];
@@ -112,7 +112,10 @@ async fn external_labels(upstream: &dyn Upstream) -> Option<Vec<String>> {
     if !answer.status().is_success() {
         return None;
     }
-    let text = body::read(answer.into_body(), MAX_CONFIG_BYTES).await.ok()?;
+    let text =
+        body::read(answer.into_body(), MAX_CONFIG_BYTES, &mut MemoryBudget::new(MAX_CONFIG_BYTES).open())
+            .await
+            .ok()?;
     let answer: Answer = serde_json::from_slice(&text).ok()?;
     names(&answer.data.yaml)
 }

@@ -3,7 +3,6 @@
 //! Every other selector is answered empty at once and never forwarded: a Prometheus that reads from here while its own
 //! remote read is asked from here would go round in circles. Its own series it has anyway.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -12,8 +11,8 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, header};
 use http_body_util::BodyExt as _;
-use tokio::sync::Semaphore;
 
+use super::body::holding;
 use super::error::ApiError;
 use super::state::ApiState;
 use super::tenant;
@@ -34,18 +33,6 @@ const COMPILE_BUDGET: Duration = Duration::from_secs(1);
 /// The most regular expressions of one request. Each is tried on every series.
 const MAX_REGEXES: usize = 256;
 
-/// The most bytes of answers that are being sent at a time; who would need more is told to come again.
-const MAX_IN_FLIGHT_KIB: u32 = 256 << 10;
-
-/// The answers that are being sent, in KiB.
-pub(crate) struct InFlight(Arc<Semaphore>);
-
-impl Default for InFlight {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(usize::try_from(MAX_IN_FLIGHT_KIB).unwrap_or(Semaphore::MAX_PERMITS))))
-    }
-}
-
 /// A query whose matchers are compiled.
 struct Asked {
     matchers: MatcherSet,
@@ -65,12 +52,8 @@ pub(crate) async fn remote_read(State(state): State<ApiState>, request: Request)
     };
     state.telemetry().remote_read(result, begun.elapsed());
     answer.unwrap_or_else(|error| {
-        let busy = error.status == Some(503);
-        let mut response = error.into_response();
-        if busy {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
+        let again = error.again || error.status == Some(503);
+        ApiError { again, ..error }.into_response()
     })
 }
 
@@ -219,20 +202,11 @@ fn send(
             (None, chunks.map(|chunk| chunk.bytes.len()).sum())
         }
     };
-    let permits = u32::try_from(held >> 10).unwrap_or(u32::MAX).saturating_add(1);
-    let permit = Arc::clone(&state.in_flight().0).try_acquire_many_owned(permits);
-    let permit = permit.map_err(|_| ApiError {
-        status: Some(503),
-        ..ApiError::new(ErrorType::Unavailable, "too many answers are being sent at the moment")
-    })?;
+    let reserved = state.memory().reserve(held).map_err(|full| ApiError::busy(full.to_string()))?;
     // Not marked as our own: it must not be compressed once more, and no browser reads it.
     let mut answer = match body {
         Some(body) => {
-            let body = futures::stream::once(async move {
-                let _held_until_sent = permit;
-                Ok::<_, std::convert::Infallible>(Bytes::from(body))
-            });
-            let mut answer = Response::new(Body::from_stream(body));
+            let mut answer = Response::new(Body::from(body));
             answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
             answer
         }
@@ -242,8 +216,7 @@ fn send(
                 .enumerate()
                 .flat_map(|(query, all)| all.into_iter().map(move |series| (query, series)));
             // Each frame is made when the one before is on its way.
-            let frames = series.map(move |(query, series)| {
-                let _held_until_sent = &permit;
+            let frames = series.map(|(query, series)| {
                 Ok::<_, std::convert::Infallible>(Bytes::from(remote_read_response::frame(query, series)))
             });
             Response::new(Body::from_stream(futures::stream::iter(frames)))
@@ -256,7 +229,7 @@ fn send(
         }
     };
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    Ok(answer)
+    Ok(answer.map(|body| holding(body, reserved)))
 }
 
 impl From<RequestError> for ApiError {

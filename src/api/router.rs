@@ -8,9 +8,11 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use hyper::body::Body as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
+use super::body;
 use super::error::ApiError;
 use super::reply::Own;
 use super::state::ApiState;
@@ -50,10 +52,30 @@ pub fn router(state: ApiState) -> Router {
         // The upstream's: `query_exemplars`, `rules`, `alerts`, `status/*`, `format_query`, `parse_query`, whatever
         // comes with newer versions.
         .fallback(pass_through)
+        .layer(middleware::from_fn_with_state(state.clone(), hold_memory))
         .layer(CompressionLayer::new().gzip(true).deflate(true).compress_when(compress))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .with_state(state)
+}
+
+/// Answers from this size on count against the memory budget, in bytes.
+const LARGE_ANSWER: u64 = 64 << 10;
+
+/// Counts large own answers against the memory budget until they are sent: many that are taken slowly would fill the
+/// memory. One for which there is no room is refused.
+async fn hold_memory(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if response.extensions().get::<Own>().is_none() {
+        return response;
+    }
+    let Some(bytes) = response.body().size_hint().exact().filter(|bytes| *bytes >= LARGE_ANSWER) else {
+        return response;
+    };
+    match state.memory().reserve(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+        Ok(reserved) => response.map(|body| body::holding(body, reserved)),
+        Err(full) => ApiError::busy(full.to_string()).into_response(),
+    }
 }
 
 async fn pass_through(State(state): State<ApiState>, request: Request) -> Response {

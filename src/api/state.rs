@@ -12,13 +12,12 @@ use super::connection::ConnectionLimits;
 use super::page::JourneyState;
 use super::page::observed::Observer;
 use super::reader_labels::ReaderLabels;
-use super::remote_read::InFlight;
 use crate::execute::{Dialect, Engine};
 use crate::series::Labels;
 use crate::synthetic::catalog;
 use crate::telemetry::Telemetry;
 use crate::unit::Timestamp;
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{MemoryBudget, Upstream, UpstreamError};
 
 /// Bounds of one query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +63,8 @@ pub struct ApiSettings {
     pub reader_labels: Option<BTreeSet<String>>,
     /// Bounds of connections.
     pub connections: ConnectionLimits,
+    /// What bodies that are read whole, and answers on their way, may take in all.
+    pub memory: MemoryBudget,
 }
 
 impl ApiSettings {
@@ -79,6 +80,7 @@ impl ApiSettings {
             pushdown: true,
             reader_labels: None,
             connections: ConnectionLimits::default(),
+            memory: MemoryBudget::default(),
         })
     }
 }
@@ -115,7 +117,6 @@ struct Inner {
     known: Mutex<KnownSeries>,
     dialect: Mutex<Dialect>,
     reader_labels: ReaderLabels,
-    in_flight: InFlight,
 }
 
 /// The labels of all synthetic series, and which evaluations they are of.
@@ -142,7 +143,6 @@ impl ApiState {
                 engine,
                 upstream,
                 reader_labels: ReaderLabels::new(settings.reader_labels.clone()),
-                in_flight: InFlight::default(),
                 settings,
                 telemetry,
                 reload,
@@ -211,9 +211,9 @@ impl ApiState {
         &self.inner.reader_labels
     }
 
-    /// The answers to remote reads that are being sent.
-    pub(crate) fn in_flight(&self) -> &InFlight {
-        &self.inner.in_flight
+    /// The bytes that may be in flight.
+    pub(crate) fn memory(&self) -> &MemoryBudget {
+        &self.inner.settings.memory
     }
 
     /// The time, by the engine's clock.

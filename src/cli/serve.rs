@@ -22,6 +22,7 @@ use crate::spec::Severity;
 use crate::telemetry::Telemetry;
 use crate::unit::Timestamp;
 use crate::upstream::http::{self, HttpSettings, HttpUpstream, TlsSettings};
+use crate::upstream::{GuardSettings, GuardedUpstream, MemoryBudget, Upstream};
 
 /// How often recorded durations are moved into their buckets when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -34,9 +35,13 @@ const DIALECT_REFRESH: Duration = Duration::from_secs(300);
 /// Arguments of `emac serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
-    /// The Prometheus behind, such as http://prometheus:9090; overrides the file
+    /// The Prometheus behind, such as http://prometheus:9090; overrides the file. Repeated: replicas of it in order of
+    /// preference
     #[arg(long = "upstream.url", value_name = "URL")]
-    pub upstream_url: Option<String>,
+    pub upstream_url: Vec<String>,
+    /// Whether the upstream is spared where it is busy; `false` sends it everything, for comparison
+    #[arg(long = "upstream.limiter", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub upstream_limiter: bool,
     /// A file or directory of journey specs; may be repeated
     #[arg(long = "spec", value_name = "PATH")]
     pub specs: Vec<PathBuf>,
@@ -68,7 +73,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     }
     anyhow::ensure!(
-        !config.upstream.url.is_empty(),
+        !config.upstream.urls.is_empty(),
         "the upstream is missing: give --upstream.url URL, or upstream.url in the file"
     );
     anyhow::ensure!(!args.specs.is_empty(), "the journeys are missing: give --spec PATH");
@@ -93,8 +98,8 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     };
     let named = || args.config.as_ref().map_or_else(String::new, |path| path.display().to_string());
     let mut config = Config::from_yaml(&text).with_context(named)?;
-    if let Some(url) = &args.upstream_url {
-        config.upstream.url.clone_from(url);
+    if !args.upstream_url.is_empty() {
+        config.upstream.urls.clone_from(&args.upstream_url);
     }
     Ok(config)
 }
@@ -132,7 +137,8 @@ fn load(specs: &[PathBuf], openslo: &[PathBuf]) -> anyhow::Result<Result<Vec<Jou
 async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> anyhow::Result<()> {
     let mut reload_signal = signal(SignalKind::hangup())?;
     let stop_signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
-    let upstream = Arc::new(HttpUpstream::new(http_settings(config)?)?);
+    let memory = MemoryBudget::new(config.limits.in_flight.0);
+    let upstream = Arc::new(upstream(args, config, &memory)?);
     let engine = Engine::new(upstream, journeys, evaluation_settings(config));
     let telemetry = Telemetry::new()?;
     telemetry.reloaded(true, now());
@@ -149,6 +155,7 @@ async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> any
         pushdown: args.query_pushdown,
         reader_labels: config.remote_read.reader_labels.clone(),
         connections: ConnectionLimits::default(),
+        memory,
     };
     let reload = reload(args.specs.clone(), args.openslo.clone(), Arc::clone(&engine));
     let state = ApiState::new(Arc::clone(&engine), settings, telemetry, Some(reload));
@@ -256,7 +263,20 @@ fn now() -> Timestamp {
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
+/// The replicas of the upstream, guarded.
+fn upstream(args: &ServeArgs, config: &Config, memory: &MemoryBudget) -> anyhow::Result<GuardedUpstream> {
+    let mut replicas: Vec<Arc<dyn Upstream>> = Vec::new();
+    for url in &config.upstream.urls {
+        let settings = HttpSettings { memory: memory.clone(), ..http_settings(config, url)? };
+        replicas.push(Arc::new(HttpUpstream::new(settings)?));
+    }
+    let mut replicas = replicas.into_iter();
+    let first = replicas.next().context("the upstream is missing")?;
+    let guards = GuardSettings { limiter: args.upstream_limiter, ..GuardSettings::default() };
+    Ok(GuardedUpstream::new(first, replicas.collect(), guards))
+}
+
+fn http_settings(config: &Config, url: &str) -> anyhow::Result<HttpSettings> {
     let upstream = &config.upstream;
     let read =
         |path: &str| fs::read_to_string(Path::new(path)).with_context(|| format!("cannot read {path}"));
@@ -282,6 +302,6 @@ fn http_settings(config: &Config) -> anyhow::Result<HttpSettings> {
             server_name: upstream.tls.server_name.clone(),
         },
         body_limit: config.limits.body.0,
-        ..HttpSettings::new(upstream.url.clone())
+        ..HttpSettings::new(url)
     })
 }

@@ -41,7 +41,7 @@ struct File {
 #[serde(deny_unknown_fields, default)]
 struct UpstreamFile {
     #[serde(skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
+    url: Option<Urls>,
     timeout: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<String>,
@@ -53,6 +53,14 @@ struct UpstreamFile {
     tls: Option<TlsFile>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
+}
+
+/// One, or replicas in order of preference.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Urls {
+    One(String),
+    Several(Vec<String>),
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -109,6 +117,7 @@ struct LimitsFile {
     samples: Option<usize>,
     series: Option<usize>,
     body: Option<String>,
+    in_flight: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -204,7 +213,14 @@ fn checked(file: File, faults: &mut Faults) -> Option<Config> {
         samples: faults.count("limits.samples", file.limits.samples, 2_000_000, 1_000_000_000),
         series: faults.count("limits.series", file.limits.series, 10_000, 10_000_000),
         body: faults.bytes("limits.body", file.limits.body.as_deref(), "64MiB"),
+        in_flight: faults.bytes("limits.in_flight", file.limits.in_flight.as_deref(), "256MiB"),
     };
+    if limits.in_flight < limits.body {
+        faults.0.push(format!(
+            "limits.in_flight: {} is not allowed; allowed: from limits.body, {}, on",
+            limits.in_flight, limits.body
+        ));
+    }
     if limits.query_bytes > Bytes(64 << 10) {
         // Depth and operators are bounded apart; a longer text only costs the parser time.
         faults
@@ -260,7 +276,11 @@ fn upstream(file: UpstreamFile, faults: &mut Faults) -> Upstream {
         }
     };
     Upstream {
-        url: file.url.unwrap_or_default(),
+        urls: match file.url {
+            None => Vec::new(),
+            Some(Urls::One(url)) => vec![url],
+            Some(Urls::Several(urls)) => urls,
+        },
         timeout,
         tenant: file.tenant,
         credentials,
@@ -331,7 +351,11 @@ pub(super) fn print(config: &Config) -> Result<String, ConfigError> {
     let origin = origin.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(origin);
     let file = File {
         upstream: UpstreamFile {
-            url: (!upstream.url.is_empty()).then(|| upstream.url.clone()),
+            url: match upstream.urls.as_slice() {
+                [] => None,
+                [url] => Some(Urls::One(url.clone())),
+                urls => Some(Urls::Several(urls.to_vec())),
+            },
             timeout: seconds(upstream.timeout),
             tenant: upstream.tenant.clone(),
             basic_auth,
@@ -357,6 +381,7 @@ pub(super) fn print(config: &Config) -> Result<String, ConfigError> {
             samples: Some(config.limits.samples),
             series: Some(config.limits.series),
             body: text(&config.limits.body),
+            in_flight: text(&config.limits.in_flight),
         },
         web: WebFile { cors_origin: text(&origin) },
         log: LogFile {
@@ -386,7 +411,7 @@ mod tests {
     fn a_printed_configuration_reads_back_as_the_same_without_its_secrets() {
         let text = "
 upstream:
-  url: https://prometheus:9090/prefix
+  url: [https://prometheus:9090/prefix, https://replica:9090]
   timeout: 2.5s
   tenant: team-a
   basic_auth: {username: emac, password_file: /etc/emac/password}
@@ -396,7 +421,7 @@ evaluation: {interval: 30s, delay: 500ms, retention: 2h}
 external_labels: {cluster: eu-1}
 evidence: {max_lookback: 30m}
 remote_read: {reader_labels: [az, replica]}
-limits: {query_bytes: 4KiB, points: 500, samples: 1000, series: 10, body: 1MiB}
+limits: {query_bytes: 4KiB, points: 500, samples: 1000, series: 10, body: 1MiB, in_flight: 2MiB}
 web: {cors_origin: 'https://.*\\.example'}
 log: {format: json, level: debug}
 ";

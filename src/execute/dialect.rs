@@ -10,7 +10,7 @@ use super::query_request;
 use crate::promql::limits::{Boundaries, Options};
 use crate::series::Series;
 use crate::unit::{Timestamp, Window};
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{MemoryBudget, Upstream, UpstreamError};
 
 /// How long the upstream may take to tell.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,7 +96,9 @@ async fn lookback_flag(upstream: &dyn Upstream, deadline: Instant) -> Option<Win
         if answer.status() != http::StatusCode::OK {
             return None;
         }
-        query_request::read(answer.into_body(), MAX_FLAGS).await.ok()
+        query_request::read(answer.into_body(), MAX_FLAGS, &mut MemoryBudget::new(MAX_FLAGS).open())
+            .await
+            .ok()
     };
     let body = tokio::time::timeout_at(deadline.into(), asked).await.ok()??;
     let flags: serde_json::Value = serde_json::from_slice(&body).ok()?;

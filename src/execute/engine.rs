@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::counters::{Counters, Counting};
 use super::evaluate;
+use super::fetch::Fetched;
 use super::history::History;
 use super::model::{Model, ModelledJourney};
 use super::pass::PassState;
@@ -24,7 +25,7 @@ use crate::series::{Labels, Matcher};
 use crate::synthetic::evaluation::Evaluation;
 use crate::synthetic::render;
 use crate::unit::Timestamp;
-use crate::upstream::Upstream;
+use crate::upstream::{Upstream, UpstreamError};
 
 /// The longest sleep of the loop: a clock that is set is noticed after this.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -57,6 +58,8 @@ pub struct Engine {
     pub(super) side_work: Arc<Semaphore>,
     pub(super) counting: Counting,
     pub(super) history: History,
+    /// For queries whose answers are complete.
+    pub(super) evaluations: Arc<Semaphore>,
     /// For remote reads beyond what is kept.
     pub(super) old_reads: Arc<Semaphore>,
     /// How many series the newest round of evidence held.
@@ -86,6 +89,7 @@ impl Engine {
             side_work: Arc::new(Semaphore::new(threads.div_ceil(2))),
             counting: Counting::default(),
             history: History::default(),
+            evaluations: Arc::new(Semaphore::new(super::query::EVALUATIONS)),
             old_reads: Arc::new(Semaphore::new(super::remote_read::MAX_OLD_READS)),
             evidence_series: AtomicUsize::new(0),
             changed: Notify::new(),
@@ -220,6 +224,32 @@ impl Engine {
     #[must_use]
     pub fn upstream(&self) -> &Arc<dyn Upstream> {
         &self.upstream
+    }
+
+    /// One round of evidence, asked of one server alone; of the next, where the first did not answer at all.
+    pub(super) async fn round<R: Future<Output = Fetched>>(
+        &self,
+        deadline: Instant,
+        ask: impl Fn(Arc<dyn Upstream>) -> R,
+    ) -> Fetched {
+        let pinned =
+            |except: Option<&str>| self.upstream.pinned(except).unwrap_or_else(|| Arc::clone(&self.upstream));
+        let first = pinned(None);
+        let fetched = ask(Arc::clone(&first)).await;
+        let silent = fetched.sent > 0
+            && fetched.sent == fetched.failed
+            && matches!(
+                fetched.fault,
+                Some(UpstreamError::Unreachable { .. } | UpstreamError::Timeout { .. })
+            );
+        let next = pinned(Some(first.name()));
+        if !silent || next.name() == first.name() || Instant::now() >= deadline {
+            return fetched;
+        }
+        let mut again = ask(next).await;
+        again.sent += fetched.sent;
+        again.failed += fetched.failed;
+        again
     }
 
     /// How it evaluates.

@@ -24,7 +24,7 @@ use crate::series::StepGrid;
 use crate::synthetic::evaluation::Evaluation;
 use crate::synthetic::render;
 use crate::unit::{Timestamp, Window};
-use crate::upstream::UpstreamError;
+use crate::upstream::{Upstream, UpstreamError};
 
 /// Points of one cached block: five minutes of the default interval, which is what an instant query looks back.
 const BLOCK_POINTS: i64 = 20;
@@ -47,6 +47,7 @@ const BYTES_PER_SERIES: usize = 250;
 /// Everything that changes what a block holds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct BlockKey {
+    upstream: String,
     tenant: Option<String>,
     journey: String,
     digest: String,
@@ -122,7 +123,11 @@ impl Engine {
             })
             .collect();
         let plan = EvidencePlan::with_windows(&planned, self.settings.interval);
-        let fetched = fetch::on_grid(&*self.upstream, &plan, grid, deadline).await;
+        let asked = &plan;
+        let round = |upstream: Arc<dyn Upstream>| async move {
+            fetch::on_grid(&*upstream, asked, grid, deadline).await
+        };
+        let fetched = self.round(deadline, round).await;
         add(&self.counting.queries, fetched.sent);
         add(&self.counting.failed_queries, fetched.failed);
         let complete = fetched.is_complete();
@@ -186,6 +191,7 @@ impl Engine {
         let length = self.interval_millis().saturating_mul(BLOCK_POINTS);
         let block_length = Window::from_millis(length.unsigned_abs()).unwrap_or(self.settings.interval);
         let key = |start| BlockKey {
+            upstream: self.upstream.name().to_owned(),
             tenant: self.upstream.tenant().map(str::to_owned),
             journey: known.journey.name.clone(),
             digest: known.info.digest.clone(),

@@ -71,8 +71,12 @@ impl Engine {
             let (asked, outcome) = side.get(query).filter(|_| query.kind.is_side())?;
             (*asked <= at && at.millis().abs_diff(asked.millis()) < side_interval).then(|| outcome.clone())
         };
-        let fetched =
-            fetch::at_instant(&*self.upstream, &running.plan, time, Some(now), deadline, known).await;
+        let plan = &running.plan;
+        let fetched = self
+            .round(deadline, |upstream| async move {
+                fetch::at_instant(&*upstream, plan, time, Some(now), deadline, known).await
+            })
+            .await;
         add(&self.counting.queries, fetched.sent);
         add(&self.counting.failed_queries, fetched.failed);
         let mut side = HashMap::new();

@@ -20,11 +20,17 @@ use crate::promql::pushdown_answer::{Gathered, UnusableAnswer};
 use crate::promql::source::Selection;
 use crate::promql::value::Value;
 use crate::series::Series;
-use crate::upstream::UpstreamError;
+use crate::upstream::{MemoryBudget, UpstreamError};
 use crate::wire::prometheus_json::Annotations;
 
 /// The most requests of one query that the upstream works on at a time: below the 20 that a Prometheus runs at once.
 const CONCURRENCY: usize = 8;
+
+/// The most evaluations at a time.
+pub(super) const EVALUATIONS: usize = 8;
+
+/// How long a query waits for its turn to be evaluated.
+const MAX_WAIT: Duration = Duration::from_millis(250);
 
 /// How a query is run.
 #[derive(Debug, Clone)]
@@ -39,6 +45,8 @@ pub struct Running {
     pub lookback_millis: Option<u64>,
     /// The greatest answer of the upstream, in bytes.
     pub body_limit: usize,
+    /// What all of them together may take.
+    pub memory: MemoryBudget,
 }
 
 /// The answer to a planned query.
@@ -81,6 +89,9 @@ pub enum RunError {
     /// The deadline passed.
     #[error("query timed out in expression evaluation")]
     Timeout,
+    /// Too many queries are being evaluated.
+    #[error("too many queries are being evaluated at the moment")]
+    Busy,
     /// The evaluation ended in a panic.
     #[error("the evaluation ended in a fault of its own; the log says more")]
     Internal,
@@ -119,8 +130,11 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
     let cancel = CancelledWhenDropped(Arc::clone(&cancelled));
     let options = Options { cancelled: Some(cancelled), ..running.options };
     let upstream = engine.upstream().name().to_owned();
+    // Each holds its series and its values: as many at once as there may be memory for.
+    let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&engine.evaluations).acquire_owned()).await;
+    let turn = turn.map_err(|_| RunError::Busy)?.map_err(|_| RunError::Busy)?;
     let work = tokio::task::spawn_blocking(move || -> Result<(Evaluated, Duration), RunError> {
-        let begun = Instant::now();
+        let (begun, _turn) = (Instant::now(), turn);
         let gathered = Gathered::new(&plan, answered.series, series_of_ours)
             .map_err(|fault| RunError::Unusable { upstream, fault })?;
         let evaluated = evaluate(plan.query(), plan.grid(), plan.range_query(), &options, &gathered)?;
@@ -158,6 +172,7 @@ async fn answers(engine: &Arc<Engine>, plan: &QueryPlan, running: &Running) -> R
         headers: &running.headers,
         lookback_millis: running.lookback_millis,
         body_limit: running.body_limit,
+        memory: &running.memory,
         deadline: running.deadline,
     };
     let asked: Vec<BoxFuture<'_, _>> =

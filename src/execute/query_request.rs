@@ -11,7 +11,8 @@ use crate::promql::expression::ValueType;
 use crate::promql::pushdown::{Request as Planned, When};
 use crate::series::{Labels, Sample, Series, StepGrid};
 use crate::unit::Timestamp;
-use crate::upstream::{Body, Upstream, UpstreamError};
+use crate::upstream::memory::{MemoryBudget, Reserved};
+use crate::upstream::{Body, Replay, Upstream, UpstreamError};
 use crate::wire::prometheus_json::decode::{self, DecodeError};
 use crate::wire::prometheus_json::number::write_time;
 use crate::wire::prometheus_json::{Annotations, QueryAnswer, QueryData};
@@ -42,6 +43,7 @@ pub(super) struct AskedAs<'a> {
     pub(super) headers: &'a HeaderMap,
     pub(super) lookback_millis: Option<u64>,
     pub(super) body_limit: usize,
+    pub(super) memory: &'a MemoryBudget,
     pub(super) deadline: Instant,
 }
 
@@ -140,7 +142,8 @@ async fn exchange(
     let request = request(path, &form, asked_as.headers).map_err(|fault| unreachable(fault.to_string()))?;
     let (head, body) = upstream.forward(request).await?.into_parts();
     let limit = if head.status == StatusCode::OK { asked_as.body_limit } else { ERROR_BODY };
-    let read = read(body, limit).await;
+    let mut reserved = asked_as.memory.open();
+    let read = read(body, limit, &mut reserved).await;
     if head.status.is_client_error() || head.status.is_server_error() {
         let status = head.status.as_u16();
         let message = read.map_or_else(|fault| fault, |body| decode::error_message(&body));
@@ -185,11 +188,13 @@ fn request(
         all.insert(header::CONTENT_TYPE, form);
         all.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     }
-    request.body(Full::new(Bytes::from(encoded)).map_err(|never| match never {}).boxed())
+    let encoded = Bytes::from(encoded);
+    let request = request.extension(Replay(encoded.clone()));
+    request.body(Full::new(encoded).map_err(|never| match never {}).boxed())
 }
 
-/// Reads an answer whole, up to `limit` bytes.
-pub(super) async fn read(mut body: Body, limit: usize) -> Result<Bytes, String> {
+/// Reads an answer whole, up to `limit` bytes. `reserved` grows by what is held.
+pub(super) async fn read(mut body: Body, limit: usize, reserved: &mut Reserved) -> Result<Bytes, String> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|fault| format!("the answer broke off: {fault}"))?;
@@ -198,6 +203,7 @@ pub(super) async fn read(mut body: Body, limit: usize) -> Result<Bytes, String> 
                 return Err(format!("the answer is larger than {limit} bytes"));
             }
             read.extend_from_slice(&data);
+            reserved.grow_to(read.len()).map_err(|fault| fault.to_string())?;
         }
     }
     Ok(read.freeze())

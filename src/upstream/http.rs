@@ -22,7 +22,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::{Answer, Body, RequestBroken, Upstream, UpstreamError};
+use super::{Answer, Body, MemoryBudget, RequestBroken, Upstream, UpstreamError};
 use crate::series::{Series, StepGrid};
 use crate::unit::Timestamp;
 use crate::wire::prometheus_json::decode::{self, DecodeError};
@@ -86,6 +86,8 @@ pub struct HttpSettings {
     pub tls: TlsSettings,
     /// The greatest body of an evidence answer after decompression, in bytes.
     pub body_limit: usize,
+    /// What all bodies together may take.
+    pub memory: MemoryBudget,
 }
 
 impl HttpSettings {
@@ -100,6 +102,7 @@ impl HttpSettings {
             forward_authorization: false,
             tls: TlsSettings::default(),
             body_limit: 64 << 20,
+            memory: MemoryBudget::default(),
         }
     }
 }
@@ -139,6 +142,7 @@ pub struct HttpUpstream {
     fixed: HeaderMap,
     forward_authorization: bool,
     body_limit: usize,
+    memory: MemoryBudget,
     client: Client<HttpsConnector<HttpConnector>, Body>,
 }
 
@@ -168,6 +172,7 @@ impl HttpUpstream {
             prefix,
             forward_authorization: settings.forward_authorization,
             body_limit: settings.body_limit,
+            memory: settings.memory,
             client,
         })
     }
@@ -253,7 +258,8 @@ impl HttpUpstream {
             status: status.as_u16(),
             message,
         };
-        let read = body::read(response.into_body(), gzip, limit).await;
+        let mut reserved = self.memory.open();
+        let read = body::read(response.into_body(), gzip, limit, &mut reserved).await;
         if !status.is_success() {
             // The words of an error are welcome, not needed.
             return Err(refused(read.map_or_else(|e| e.to_string(), |body| decode::error_message(&body))));

@@ -1,9 +1,17 @@
-//! The Prometheus behind the proxy: one trait, an HTTP client, an embedded in-memory store.
+//! The Prometheus behind the proxy: one trait, an HTTP client, an embedded in-memory store, and the guards around
+//! whichever it is ([`guarded`]).
 
+mod breaker;
 pub mod embedded;
+pub mod guarded;
 pub mod http;
+pub mod lane;
+pub mod limiter;
+pub mod memory;
+mod retry_budget;
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ::http::header::HeaderName;
 use ::http::{Request, Response};
@@ -13,6 +21,10 @@ use http_body_util::combinators::BoxBody;
 
 use crate::series::{Series, StepGrid};
 use crate::unit::Timestamp;
+
+pub use guarded::{GuardSettings, GuardedUpstream};
+pub use lane::Lane;
+pub use memory::MemoryBudget;
 
 /// The tenant header of Mimir, Cortex and Loki.
 pub const TENANT: HeaderName = HeaderName::from_static("x-scope-orgid");
@@ -51,6 +63,14 @@ pub enum UpstreamError {
         /// Whether it did not arrive in time.
         late: bool,
     },
+    /// It has so much to do that the request was not sent.
+    #[error("upstream {upstream} is busy: the wait would be {:.1} s", wait.as_secs_f64())]
+    Busy {
+        /// Its address, without credentials.
+        upstream: String,
+        /// The wait that was to be expected.
+        wait: Duration,
+    },
     /// It answered with an error.
     #[error("upstream {upstream} answered {status}: {message}")]
     Refused {
@@ -69,6 +89,46 @@ pub enum UpstreamError {
         /// What is wrong with it.
         fault: String,
     },
+}
+
+impl UpstreamError {
+    /// The fault without the upstream's name.
+    fn bare(&self) -> String {
+        match self {
+            Self::Unreachable { fault, .. }
+            | Self::Malformed { fault, .. }
+            | Self::RequestBroken { fault, .. } => fault.clone(),
+            Self::Timeout { .. } => "it did not answer in time".to_owned(),
+            Self::Busy { .. } => "it is busy".to_owned(),
+            Self::Refused { status, message, .. } => format!("{status}: {message}"),
+        }
+    }
+}
+
+/// Put into the extensions of a request: it only reads, so that asking twice does what asking once does, and this is
+/// all of its body. Without it a request is never sent again.
+#[derive(Debug, Clone)]
+pub struct Replay(pub Bytes);
+
+/// How it stands with one upstream, for metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// Its address, without credentials.
+    pub upstream: String,
+    /// How many requests it is sent at a time.
+    pub limit: f64,
+    /// How many are under way.
+    pub in_flight: usize,
+    /// How many wait for their turn.
+    pub queued: usize,
+    /// How many were refused, by lane.
+    pub refused: [(&'static str, u64); 3],
+    /// How many requests were sent again.
+    pub retries: u64,
+    /// Whether it is asked at all.
+    pub circuit_open: bool,
+    /// How often its circuit was opened.
+    pub circuit_opened: u64,
 }
 
 /// The error of a request's body that is not whole: not the upstream's fault.
@@ -92,6 +152,18 @@ pub trait Upstream: Send + Sync + 'static {
     /// The tenant as whom evidence is asked for; `None` where no tenant is named.
     fn tenant(&self) -> Option<&str> {
         None
+    }
+
+    /// The same for one round of questions that must not be answered by different replicas: one that answers as far as
+    /// is known, and is not called `except` if there is another. `None`: there is one server only.
+    fn pinned(&self, except: Option<&str>) -> Option<Arc<dyn Upstream>> {
+        let _ = except;
+        None
+    }
+
+    /// How it stands with each server behind; empty where nobody keeps watch.
+    fn conditions(&self) -> Vec<Condition> {
+        Vec::new()
     }
 
     /// Evaluates `query` at one time. A scalar comes back as one series without labels.

@@ -65,6 +65,8 @@ pub(crate) enum Fault {
     Refuses(&'static str),
     /// The connection is reset instead of an answer.
     Reset,
+    /// The next connection that asks is reset instead of an answer; afterwards all is well.
+    ResetOnce,
     /// The connection is reset where it was used before; a first request is answered.
     ResetReused,
     /// So many bytes of blanks before the answer.
@@ -73,6 +75,27 @@ pub(crate) enum Fault {
     GzipBomb(usize),
     /// A series whose label has so many bytes.
     LongLabel(usize),
+}
+
+/// What the shop is like.
+#[derive(Debug, Clone)]
+pub(crate) struct Shop {
+    /// Codes that have series.
+    pub(crate) codes: &'static [&'static str],
+    /// Nobody calls.
+    pub(crate) idle: bool,
+    /// Every call is slower than the last finite edge.
+    pub(crate) slow: bool,
+    /// The second service is not scraped any more after this point.
+    pub(crate) gone_after: Option<i64>,
+    /// Neither is.
+    pub(crate) stopped_after: Option<i64>,
+}
+
+impl Default for Shop {
+    fn default() -> Self {
+        Self { codes: &["200", "500"], idle: false, slow: false, gone_after: None, stopped_after: None }
+    }
 }
 
 /// What was seen.
@@ -106,6 +129,7 @@ struct Shared {
 pub(crate) struct FaultyUpstream {
     pub(crate) url: String,
     shared: Arc<Shared>,
+    shop: Shop,
     store: Arc<EmbeddedStore>,
     clock: Arc<AtomicI64>,
     targets: Vec<TargetId>,
@@ -116,6 +140,10 @@ pub(crate) struct FaultyUpstream {
 
 impl FaultyUpstream {
     pub(crate) fn start() -> Self {
+        Self::with(Shop::default())
+    }
+
+    pub(crate) fn with(shop: Shop) -> Self {
         let limits =
             StoreLimits { retention: "1d".parse().unwrap(), samples_per_series: 10_000, series: 100 };
         let store = Arc::new(EmbeddedStore::new(limits));
@@ -126,7 +154,8 @@ impl FaultyUpstream {
                     Labels::named("m_bucket").with("service", service).with("code", code).with("le", le)
                 })
             };
-            targets.push(store.add_target([series("200"), series("500")].concat()).unwrap());
+            let all = shop.codes.iter().flat_map(|code| series(code)).collect();
+            targets.push(store.add_target(all).unwrap());
         }
         let clock = Arc::new(AtomicI64::new(0));
         let shown = Arc::clone(&clock);
@@ -138,10 +167,11 @@ impl FaultyUpstream {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = runtime.spawn(accept(listener, Arc::clone(&shared)));
-        let counters = vec![vec![0.0; 2 * EDGES.len()]; targets.len()];
+        let counters = vec![vec![0.0; shop.codes.len() * EDGES.len()]; targets.len()];
         Self {
             url,
             shared,
+            shop,
             store,
             clock,
             targets,
@@ -179,14 +209,26 @@ impl FaultyUpstream {
         while held.0 < point {
             held.0 += 1;
             let scraped = held.0;
-            let load = 100.0 + (scraped * scraped % 13) as f64;
+            if self.shop.stopped_after.is_some_and(|stopped| scraped > stopped) {
+                continue;
+            }
+            let load = if self.shop.idle { 0.0 } else { 100.0 + (scraped * scraped % 13) as f64 };
             for (service, counters) in held.1.iter_mut().enumerate() {
-                let slow = 1.0 + (scraped % 5) as f64 + service as f64;
-                let failed = load * failing / 100.0;
-                let good = load - failed;
-                for (counter, calls) in
-                    counters.iter_mut().zip([good - slow, good, good, 0.0, failed, failed])
-                {
+                if service == 1 && self.shop.gone_after.is_some_and(|gone| scraped > gone) {
+                    continue;
+                }
+                let of_code = |code: &str| match code {
+                    _ if self.shop.codes.len() == 1 => load,
+                    "200" => load * (1.0 - failing / 100.0),
+                    _ => load * failing / 100.0,
+                };
+                let calls = self.shop.codes.iter().flat_map(|code| {
+                    let calls = of_code(code);
+                    let finite = if self.shop.slow { 0.0 } else { calls };
+                    let quick = finite * (0.9 - 0.01 * (scraped % 5) as f64 - 0.05 * service as f64);
+                    [quick, finite, calls]
+                });
+                for (counter, calls) in counters.iter_mut().zip(calls) {
                     *counter += calls;
                 }
                 let time = Timestamp::from_millis(scraped * STEP - 1_000);
@@ -364,6 +406,10 @@ async fn answer(shared: &Shared, asked: &Asked, fault: &Fault, answered: usize) 
             }
         }
         Fault::Reset => Reply::Reset,
+        Fault::ResetOnce => {
+            *shared.fault.lock().unwrap() = Fault::None;
+            Reply::Reset
+        }
         Fault::ResetReused if answered > 0 => Reply::Reset,
         Fault::ResetReused => whole(&body),
         Fault::Padding(bytes) => {

@@ -20,6 +20,7 @@ mod evidence_engine;
 mod evidence_http;
 mod evidence_prometheus;
 mod explain;
+mod faults;
 mod faulty_upstream;
 mod gaussian_copula;
 mod generated_code;
@@ -56,6 +57,7 @@ mod shipped_files;
 mod simulated_trees;
 mod spec;
 mod tenant;
+mod upstream_guards;
 mod victoria;
 
 #[path = "../support/coverage_study.rs"]

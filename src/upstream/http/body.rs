@@ -7,11 +7,16 @@ use http::header::{CONTENT_ENCODING, HeaderMap};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
+use crate::upstream::memory::{Exhausted, Reserved};
+
 /// The greatest body of an error answer, in bytes.
 pub(super) const ERROR_LIMIT: usize = 64 << 10;
 
 /// From this size on, decompressing and decoding move to a blocking thread.
 const BLOCKING_FROM: usize = 128 << 10;
+
+/// How much smaller JSON becomes by gzip, as a rule.
+const EXPECTED_RATIO: usize = 8;
 
 /// Why a body is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +27,9 @@ pub(super) enum BodyError {
     /// Too much.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
+    /// Too much together with all others.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// Not what `Content-Encoding` says.
     #[error("the body is not the gzip stream that its header announces: {0}")]
     Gzip(std::io::Error),
@@ -36,8 +44,13 @@ pub(super) fn is_gzip(headers: &HeaderMap) -> Result<bool, String> {
     }
 }
 
-/// Reads and decompresses.
-pub(super) async fn read(mut body: Incoming, gzip: bool, limit: usize) -> Result<Bytes, BodyError> {
+/// Reads and decompresses. `reserved` grows by what is held.
+pub(super) async fn read(
+    mut body: Incoming,
+    gzip: bool,
+    limit: usize,
+    reserved: &mut Reserved,
+) -> Result<Bytes, BodyError> {
     let mut raw = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| BodyError::Broken(super::chain(&e)))?;
@@ -46,20 +59,26 @@ pub(super) async fn read(mut body: Incoming, gzip: bool, limit: usize) -> Result
                 return Err(BodyError::TooLarge(limit));
             }
             raw.extend_from_slice(&data);
+            reserved.grow_to(raw.len())?;
         }
     }
     let raw = raw.freeze();
     if !gzip {
         return Ok(raw);
     }
+    let expected = raw.len().saturating_mul(EXPECTED_RATIO).min(limit);
+    reserved.grow_to(raw.len().saturating_add(expected))?;
     let unzip = move |raw: &Bytes| {
-        let mut out = Vec::with_capacity(raw.len().saturating_mul(8).min(limit));
+        let mut out = Vec::with_capacity(expected);
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         let mut decoder = flate2::read::MultiGzDecoder::new(&raw[..]).take(most);
         decoder.read_to_end(&mut out).map_err(BodyError::Gzip)?;
         if out.len() > limit { Err(BodyError::TooLarge(limit)) } else { Ok(Bytes::from(out)) }
     };
-    off_the_runtime(raw, unzip).await
+    let packed = raw.len();
+    let unzipped = off_the_runtime(raw, unzip).await?;
+    reserved.grow_to(packed.saturating_add(unzipped.len()))?;
+    Ok(unzipped)
 }
 
 /// Runs `work` on a blocking thread where the body is large, so that one big answer does not stall every other request.

@@ -1,0 +1,117 @@
+//! Bytes in flight: bodies that are read whole, and answers on their way to clients, in all.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Accounts are kept in units of this many bytes.
+const UNIT: usize = 1 << 10;
+
+/// The default budget, in bytes.
+const DEFAULT_BYTES: usize = 256 << 20;
+
+/// The bytes that may be in flight at a time. Clones share it.
+#[derive(Debug, Clone)]
+pub struct MemoryBudget {
+    units: Arc<Semaphore>,
+    bytes: usize,
+}
+
+/// A share of the budget; given back with its value.
+#[derive(Debug)]
+pub struct Reserved {
+    budget: MemoryBudget,
+    permit: Option<OwnedSemaphorePermit>,
+    bytes: usize,
+}
+
+/// The budget is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more than {bytes} bytes would be in flight at a time")]
+pub struct Exhausted {
+    /// The budget.
+    pub bytes: usize,
+}
+
+impl Default for MemoryBudget {
+    fn default() -> Self {
+        Self::new(DEFAULT_BYTES)
+    }
+}
+
+impl MemoryBudget {
+    /// So many bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let units = (bytes / UNIT).clamp(1, u32::MAX as usize);
+        Self { units: Arc::new(Semaphore::new(units)), bytes }
+    }
+
+    /// A share of nothing, to grow.
+    #[must_use]
+    pub fn open(&self) -> Reserved {
+        Reserved { budget: self.clone(), permit: None, bytes: 0 }
+    }
+
+    /// A share of `bytes`, now or not at all.
+    ///
+    /// # Errors
+    /// [`Exhausted`].
+    pub fn reserve(&self, bytes: usize) -> Result<Reserved, Exhausted> {
+        let mut reserved = self.open();
+        reserved.grow_to(bytes)?;
+        Ok(reserved)
+    }
+
+    /// The bytes that are reserved.
+    #[must_use]
+    pub fn in_use(&self) -> usize {
+        let units = (self.bytes / UNIT).clamp(1, u32::MAX as usize);
+        units.saturating_sub(self.units.available_permits()) * UNIT
+    }
+}
+
+impl Reserved {
+    /// Grows to `bytes`; never shrinks.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; what was reserved stays.
+    pub fn grow_to(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        if bytes <= self.bytes {
+            return Ok(());
+        }
+        let exhausted = Exhausted { bytes: self.budget.bytes };
+        let units = (bytes - self.bytes).div_ceil(UNIT);
+        let more = u32::try_from(units).map_err(|_| exhausted)?;
+        let more = Arc::clone(&self.budget.units).try_acquire_many_owned(more).map_err(|_| exhausted)?;
+        match &mut self.permit {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
+        self.bytes += units * UNIT;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_grow_until_the_budget_is_used_up_and_come_back_with_their_values() {
+        let budget = MemoryBudget::new(100 << 10);
+        let mut first = budget.reserve(10 << 10).unwrap();
+        let second = budget.reserve(1).unwrap();
+        assert_eq!(budget.in_use(), 11 << 10);
+        first.grow_to(99 << 10).unwrap();
+        first.grow_to(50 << 10).unwrap();
+        assert_eq!(first.grow_to(100 << 10), Err(Exhausted { bytes: 100 << 10 }));
+        assert_eq!(budget.in_use(), 100 << 10);
+        drop(second);
+        first.grow_to(100 << 10).unwrap();
+        drop(first);
+        assert_eq!(budget.in_use(), 0);
+        assert!(budget.reserve(101 << 10).is_err());
+        assert!(budget.reserve(usize::MAX).is_err());
+    }
+}
