@@ -6,6 +6,7 @@
 
 mod file;
 mod size;
+mod web;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,6 +18,7 @@ use crate::series::Labels;
 use crate::unit::Window;
 
 pub use size::{Bytes, parse_bytes};
+pub use web::{ClientCertificates, WebFile, WebTls};
 
 /// Everything that a server is told.
 #[derive(Debug, Clone)]
@@ -33,7 +35,7 @@ pub struct Config {
     pub remote_read: RemoteRead,
     /// Bounds of one query.
     pub limits: Limits,
-    /// Browsers.
+    /// How clients reach this server.
     pub web: Web,
     /// The server's own log.
     pub log: Log,
@@ -52,6 +54,8 @@ pub struct Upstream {
     pub credentials: Option<Credentials>,
     /// For `https`.
     pub tls: Tls,
+    /// Whether a client's own `Authorization` goes on instead of ours, where it asks for what is the upstream's.
+    pub forward_authorization: bool,
     /// Sent with every request; values are taken for secrets.
     pub headers: Vec<(String, String)>,
 }
@@ -124,9 +128,11 @@ pub struct Limits {
     pub in_flight: Bytes,
 }
 
-/// Browsers.
+/// How clients reach this server.
 #[derive(Debug, Clone)]
 pub struct Web {
+    /// The file that protects the way in; see [`WebFile`].
+    pub config_file: Option<String>,
     /// Which origins may read answers; anchored.
     pub cors_origin: Regex,
 }

@@ -109,6 +109,8 @@ pub(super) enum Ended {
     IdleTimeout,
     /// The client took no byte of its answer.
     WriteStall,
+    /// No TLS came about.
+    Handshake,
     /// It was given up for another.
     GivenUp,
     /// The server ended.
@@ -123,6 +125,7 @@ impl Ended {
             Self::HeaderTimeout => Some("header_timeout"),
             Self::IdleTimeout => Some("idle_timeout"),
             Self::WriteStall => Some("write_stall"),
+            Self::Handshake => Some("tls_handshake"),
             Self::Cut => Some("drain_timeout"),
         }
     }

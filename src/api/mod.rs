@@ -27,9 +27,11 @@ pub mod server;
 pub mod state;
 mod tenant;
 mod timed_body;
+pub mod web_security;
 
 pub use connection::ConnectionLimits;
 pub(crate) use parameters::parse_time;
 pub use router::router;
 pub use server::serve;
 pub use state::{ApiSettings, ApiState, QueryLimits, Reload};
+pub use web_security::WebSecurity;

@@ -18,6 +18,7 @@ use super::reply::Own;
 use super::state::ApiState;
 use super::{
     discovery, exposition, federate, forward, journeys, lifecycle, page, query, remote_read, tenant,
+    web_security,
 };
 use crate::wire::prometheus_json::ErrorType;
 
@@ -55,6 +56,7 @@ pub fn router(state: ApiState) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), hold_memory))
         .layer(CompressionLayer::new().gzip(true).deflate(true).compress_when(compress))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(state.clone(), web_security::authenticate))
         .layer(middleware::from_fn_with_state(state.clone(), observe))
         .with_state(state)
 }

@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, ConnectionLimits};
-use super::connections::{Admission, Connections};
+use super::connection::{self, ConnectionLimits, Ended};
+use super::connections::{Admission, Connections, Place};
 use super::state::ApiState;
 
 /// How long to wait after a failure to accept: most are a lack of file descriptors, which connections that end give back.
@@ -141,11 +141,9 @@ impl Server {
         let alive = self.alive.clone();
         tokio::spawn(async move {
             let _alive = alive;
-            let conversation =
-                connection::converse(stream, router, Arc::clone(place.watched()), limits, finish);
             let ended = tokio::select! {
-                ended = conversation => ended,
-                () = end.cancelled() => connection::Ended::Cut,
+                ended = converse(stream, router, &state, &place, limits, finish) => ended,
+                () = end.cancelled() => Ended::Cut,
             };
             if let Some(reason) = ended.reason() {
                 state.telemetry().connection_closed(reason);
@@ -153,6 +151,35 @@ impl Server {
             drop(place);
         });
         telemetry.connections(self.connections.len());
+    }
+}
+
+/// Over TLS, where that is configured: its handshake is a head like any other.
+async fn converse(
+    stream: TcpStream,
+    router: Router,
+    state: &ApiState,
+    place: &Place,
+    limits: ConnectionLimits,
+    finish: CancellationToken,
+) -> Ended {
+    let watched = Arc::clone(place.watched());
+    let security = state.web_security();
+    let Some(tls) = security.tls() else {
+        return connection::converse(stream, router, watched, limits, finish).await;
+    };
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(limits.header_timeout, tls.accept(stream)) => shaken,
+        () = watched.given_up.notified() => return Ended::GivenUp,
+        () = finish.cancelled() => return Ended::Served,
+    };
+    match shaken {
+        Ok(Ok(stream)) => connection::converse(stream, router, watched, limits, finish).await,
+        Ok(Err(fault)) => {
+            tracing::debug!(%fault, "a TLS handshake failed");
+            Ended::Handshake
+        }
+        Err(_) => Ended::HeaderTimeout,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use regex::Regex;
 
 use super::classify::Known;
@@ -12,6 +13,7 @@ use super::connection::ConnectionLimits;
 use super::page::JourneyState;
 use super::page::observed::Observer;
 use super::reader_labels::ReaderLabels;
+use super::web_security::WebSecurity;
 use crate::execute::{Dialect, Engine};
 use crate::series::Labels;
 use crate::synthetic::catalog;
@@ -61,6 +63,8 @@ pub struct ApiSettings {
     /// The labels that remote readers add to their selectors; `None`: the upstream's own external labels, and those
     /// with which replicas commonly tell themselves apart.
     pub reader_labels: Option<BTreeSet<String>>,
+    /// What protects the way in; replaced by a reload.
+    pub web: Arc<ArcSwap<WebSecurity>>,
     /// Bounds of connections.
     pub connections: ConnectionLimits,
     /// What bodies that are read whole, and answers on their way, may take in all.
@@ -79,6 +83,7 @@ impl ApiSettings {
             cors_origin: Regex::new("^(?:.*)$")?,
             pushdown: true,
             reader_labels: None,
+            web: Arc::default(),
             connections: ConnectionLimits::default(),
             memory: MemoryBudget::default(),
         })
@@ -209,6 +214,11 @@ impl ApiState {
     /// The labels that remote readers add to their selectors.
     pub(crate) fn reader_labels(&self) -> &ReaderLabels {
         &self.inner.reader_labels
+    }
+
+    /// What protects the way in.
+    pub(crate) fn web_security(&self) -> Arc<WebSecurity> {
+        self.inner.settings.web.load_full()
     }
 
     /// The bytes that may be in flight.

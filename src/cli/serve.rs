@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Outcome, spec_files};
-use crate::api::{self, ApiSettings, ApiState, ConnectionLimits, QueryLimits, Reload};
-use crate::config::{Config, Credentials, LogFormat};
+use crate::api::{self, ApiSettings, ApiState, ConnectionLimits, QueryLimits, Reload, WebSecurity};
+use crate::config::{Config, Credentials, LogFormat, WebFile};
 use crate::execute::{Engine, EvaluationSettings};
 use crate::journey::Journey;
 use crate::spec::Severity;
@@ -57,6 +58,10 @@ pub struct ServeArgs {
     /// Whether the upstream evaluates what concerns its series alone; `false` evaluates every query here, for diagnosis
     #[arg(long = "query.pushdown", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub query_pushdown: bool,
+    /// A file that protects the way in: TLS, users, tokens, in the format of Prometheus' exporter-toolkit; overrides the
+    /// configuration file
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<String>,
     /// Print the configuration that results from file and flags, with secrets redacted, and exit
     #[arg(long)]
     pub print_config: bool,
@@ -101,6 +106,9 @@ fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
     if !args.upstream_url.is_empty() {
         config.upstream.urls.clone_from(&args.upstream_url);
     }
+    if args.web_config_file.is_some() {
+        config.web.config_file.clone_from(&args.web_config_file);
+    }
     Ok(config)
 }
 
@@ -137,6 +145,7 @@ fn load(specs: &[PathBuf], openslo: &[PathBuf]) -> anyhow::Result<Result<Vec<Jou
 async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> anyhow::Result<()> {
     let mut reload_signal = signal(SignalKind::hangup())?;
     let stop_signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let web = Arc::new(ArcSwap::from_pointee(web_security(config)?));
     let memory = MemoryBudget::new(config.limits.in_flight.0);
     let upstream = Arc::new(upstream(args, config, &memory)?);
     let engine = Engine::new(upstream, journeys, evaluation_settings(config));
@@ -156,11 +165,15 @@ async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> any
         reader_labels: config.remote_read.reader_labels.clone(),
         connections: ConnectionLimits::default(),
         memory,
+        web: Arc::clone(&web),
     };
-    let reload = reload(args.specs.clone(), args.openslo.clone(), Arc::clone(&engine));
+    let reload = reload(args.specs.clone(), args.openslo.clone(), Arc::clone(&engine), config.clone(), web);
     let state = ApiState::new(Arc::clone(&engine), settings, telemetry, Some(reload));
     let listener =
         TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    if !args.listen.ip().is_loopback() && config.web.config_file.is_none() {
+        tracing::warn!(listen = %args.listen, "everybody who reaches this address is answered: see --web.config.file");
+    }
     tracing::info!(
         address = %listener.local_addr()?,
         upstream = state.upstream().name(),
@@ -237,12 +250,45 @@ async fn reload_and_log(state: &ApiState) {
     }
 }
 
-fn reload(specs: Vec<PathBuf>, openslo: Vec<PathBuf>, engine: Arc<Engine>) -> Reload {
+/// The model and what protects the way in, both or neither.
+fn reload(
+    specs: Vec<PathBuf>,
+    openslo: Vec<PathBuf>,
+    engine: Arc<Engine>,
+    config: Config,
+    web: Arc<ArcSwap<WebSecurity>>,
+) -> Reload {
     Arc::new(move || {
+        let security = web_security(&config).map_err(|error| format!("{error:#}"))?;
         let journeys = load(&specs, &openslo).map_err(|error| format!("{error:#}"))??;
         engine.replace(journeys);
+        web.store(Arc::new(security));
         Ok(())
     })
+}
+
+/// What protects the way in. Paths in the file are relative to it.
+fn web_security(config: &Config) -> anyhow::Result<WebSecurity> {
+    let file = match &config.web.config_file {
+        None => WebFile::default(),
+        Some(path) => {
+            let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+            WebFile::from_yaml(&text).with_context(|| path.clone())?
+        }
+    };
+    anyhow::ensure!(
+        !config.upstream.forward_authorization || file.authenticates(),
+        "upstream.forward_authorization needs authentication here (web.config_file with basic_auth_users, \
+         bearer_token_file or RequireAndVerifyClientCert): synthetic series are computed with our credentials, and \
+         would be given to whoever shows none"
+    );
+    let path = config.web.config_file.as_deref().map_or(Path::new(""), Path::new);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let read = |path: &str| {
+        let path = folder.join(path);
+        fs::read_to_string(&path).map_err(|fault| format!("cannot read {}: {fault}", path.display()))
+    };
+    WebSecurity::new(&file, read).with_context(|| path.display().to_string())
 }
 
 fn evaluation_settings(config: &Config) -> EvaluationSettings {
@@ -302,6 +348,7 @@ fn http_settings(config: &Config, url: &str) -> anyhow::Result<HttpSettings> {
             server_name: upstream.tls.server_name.clone(),
         },
         body_limit: config.limits.body.0,
+        forward_authorization: upstream.forward_authorization,
         ..HttpSettings::new(url)
     })
 }

@@ -33,7 +33,7 @@ struct File {
     #[serde(skip_serializing_if = "RemoteReadFile::is_default")]
     remote_read: RemoteReadFile,
     limits: LimitsFile,
-    web: WebFile,
+    web: WebSection,
     log: LogFile,
 }
 
@@ -51,6 +51,8 @@ struct UpstreamFile {
     bearer_token_file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<TlsFile>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    forward_authorization: bool,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
 }
@@ -122,7 +124,9 @@ struct LimitsFile {
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
-struct WebFile {
+struct WebSection {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_file: Option<String>,
     cors_origin: Option<String>,
 }
 
@@ -244,7 +248,7 @@ fn checked(file: File, faults: &mut Faults) -> Option<Config> {
         evidence: Evidence { max_lookback: max_lookback? },
         remote_read: RemoteRead { reader_labels: file.remote_read.reader_labels },
         limits,
-        web: Web { cors_origin: cors_origin? },
+        web: Web { config_file: file.web.config_file, cors_origin: cors_origin? },
         log,
     })
 }
@@ -285,6 +289,7 @@ fn upstream(file: UpstreamFile, faults: &mut Faults) -> Upstream {
         tenant: file.tenant,
         credentials,
         tls: Tls { ca_file: tls.ca_file, identity, server_name: tls.server_name },
+        forward_authorization: file.forward_authorization,
         headers: file.headers.into_iter().collect(),
     }
 }
@@ -361,6 +366,7 @@ pub(super) fn print(config: &Config) -> Result<String, ConfigError> {
             basic_auth,
             bearer_token_file,
             tls,
+            forward_authorization: upstream.forward_authorization,
             headers: upstream.headers.iter().map(|(name, _)| (name.clone(), REDACTED.to_owned())).collect(),
         },
         evaluation: EvaluationFile {
@@ -383,7 +389,7 @@ pub(super) fn print(config: &Config) -> Result<String, ConfigError> {
             body: text(&config.limits.body),
             in_flight: text(&config.limits.in_flight),
         },
-        web: WebFile { cors_origin: text(&origin) },
+        web: WebSection { config_file: config.web.config_file.clone(), cors_origin: text(&origin) },
         log: LogFile {
             format: text(&spelling(&LogFormat::ALL, config.log.format)),
             level: text(&config.log.level.as_str()),
@@ -416,13 +422,14 @@ upstream:
   tenant: team-a
   basic_auth: {username: emac, password_file: /etc/emac/password}
   tls: {ca_file: /ca.pem, server_name: prom}
+  forward_authorization: true
   headers: {X-Key: hidden}
 evaluation: {interval: 30s, delay: 500ms, retention: 2h}
 external_labels: {cluster: eu-1}
 evidence: {max_lookback: 30m}
 remote_read: {reader_labels: [az, replica]}
 limits: {query_bytes: 4KiB, points: 500, samples: 1000, series: 10, body: 1MiB, in_flight: 2MiB}
-web: {cors_origin: 'https://.*\\.example'}
+web: {config_file: web.yml, cors_origin: 'https://.*\\.example'}
 log: {format: json, level: debug}
 ";
         let config = parse(text).unwrap();
@@ -440,6 +447,7 @@ log: {format: json, level: debug}
             Upstream { headers: Vec::new(), ..again.upstream },
             Upstream { headers: Vec::new(), ..config.upstream }
         );
+        assert_eq!(again.web.config_file.as_deref(), Some("web.yml"));
         assert!(again.web.cors_origin.is_match("https://a.example"));
         assert!(!again.web.cors_origin.is_match("https://a.example.evil"));
     }
@@ -477,7 +485,7 @@ log: {format: xml, level: loud}
 
     #[test]
     fn unknown_keys_are_errors_with_their_place() {
-        for text in ["upstreams: {}", "evaluation: {intervall: 15s}", "web: {config_file: x}", "a", "[]"] {
+        for text in ["upstreams: {}", "evaluation: {intervall: 15s}", "web: {config_path: x}", "a", "[]"] {
             let error = parse(text).unwrap_err().to_string();
             assert!(!error.is_empty(), "{text}");
         }

@@ -329,7 +329,8 @@ mod tests {
     }
 
     fn taking(limiter: &Limiter, seconds: f64) {
-        limiter.lock().recent = Some(seconds);
+        let mut state = limiter.lock();
+        (state.recent, state.usual) = (Some(seconds), Some(seconds));
     }
 
     #[tokio::test]

@@ -59,6 +59,7 @@ mod spec;
 mod tenant;
 mod upstream_guards;
 mod victoria;
+mod web_config;
 
 #[path = "../support/coverage_study.rs"]
 mod coverage_study;
