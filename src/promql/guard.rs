@@ -3,6 +3,8 @@
 //! The parser recurses (it overflows the stack at some 3,000 nested calls), and so do the walks over its tree. The
 //! bounds here keep both far from that, whatever the text.
 
+use super::keyword::{is_keyword, is_operator};
+
 /// The longest query that is parsed, in bytes.
 pub const MAX_QUERY_BYTES: usize = 8 * 1024;
 
@@ -118,13 +120,8 @@ pub fn check(text: &str, max_bytes: usize) -> Result<(), GuardError> {
             Token::Symbol(b'+' | b'-' | b'*' | b'/' | b'%' | b'^' | b'<' | b'>' | b'=' | b'!' | b'@') => {
                 operator(at)?;
             }
-            Token::Word(word) => {
-                let is_operator = ["and", "or", "unless", "atan2", "offset"];
-                if is_operator.iter().any(|known| known.eq_ignore_ascii_case(word)) {
-                    operator(at)?;
-                }
-            }
-            Token::Symbol(_) | Token::Text(_) => {}
+            Token::Word(word) if is_operator(word) => operator(at)?,
+            Token::Word(_) | Token::Symbol(_) | Token::Text(_) => {}
         }
     }
     match open.pop() {
@@ -153,29 +150,6 @@ impl Concerns {
     }
 }
 
-/// Words between which and a `{` no metric name stands, although they are words.
-const KEYWORDS: [&str; 19] = [
-    "and",
-    "or",
-    "unless",
-    "atan2",
-    "bool",
-    "by",
-    "without",
-    "on",
-    "ignoring",
-    "group_left",
-    "group_right",
-    "offset",
-    "fill",
-    "fill_left",
-    "fill_right",
-    "sum",
-    "avg",
-    "min",
-    "max",
-];
-
 /// Scans `text` for names that are ours and for selectors without a literal name, in linear time and without parsing.
 /// Errs on the side of parsing: what only looks like such a selector is reported too.
 #[must_use]
@@ -193,7 +167,7 @@ pub fn concerns(text: &str, is_ours: impl Fn(&str) -> bool) -> Concerns {
             Token::Word(word) => {
                 found.named |= is_ours(word);
                 found.nameless |= word == "__name__";
-                name_before = !KEYWORDS.iter().any(|known| known.eq_ignore_ascii_case(word));
+                name_before = !is_keyword(word);
             }
             Token::Text(quoted) => {
                 found.named |= in_string(quoted);

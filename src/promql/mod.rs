@@ -26,6 +26,7 @@ mod grid;
 pub mod guard;
 mod histogram_function;
 mod info_function;
+mod keyword;
 mod label_function;
 mod label_hash;
 pub mod limits;

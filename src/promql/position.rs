@@ -1,6 +1,7 @@
 //! Where the arguments of calls stand in the text: the parser's tree does not say, and warnings name the place.
 
 use super::guard::{Token, Tokens};
+use super::keyword::{is_any, is_between_operands};
 
 /// The places of the arguments of every function call and aggregation of a text, in the order in which the calls'
 /// names appear.
@@ -11,24 +12,6 @@ pub(crate) struct Positions {
     /// The byte offset of each token.
     offsets: Vec<usize>,
 }
-
-/// Words that are followed by a bracket and are no calls.
-const NO_CALLS: [&str; 14] = [
-    "by",
-    "without",
-    "on",
-    "ignoring",
-    "group_left",
-    "group_right",
-    "fill",
-    "fill_left",
-    "fill_right",
-    "and",
-    "or",
-    "unless",
-    "atan2",
-    "bool",
-];
 
 impl Positions {
     /// Scans a text that the parser accepts.
@@ -43,7 +26,7 @@ impl Positions {
         for (index, (_, token)) in tokens.iter().enumerate() {
             let next = tokens.get(index + 1).map(|(_, token)| *token);
             match *token {
-                Token::Word(word) if word_before_at(&tokens, index) || is_any(word, &NO_CALLS) => {}
+                Token::Word(word) if word_before_at(&tokens, index) || is_between_operands(word) => {}
                 Token::Word(_) => match next {
                     Some(Token::Symbol(b'(')) => {
                         positions.calls.push(Vec::new());
@@ -60,7 +43,7 @@ impl Positions {
                 Token::Symbol(b'(') => {
                     let call = match (before(&tokens, index), awaiting) {
                         (Some(Token::Word(word)), Some((call, depth)))
-                            if depth == open.len() && !is_any(word, &NO_CALLS) =>
+                            if depth == open.len() && !is_between_operands(word) =>
                         {
                             awaiting = None;
                             Some(call)
@@ -110,10 +93,6 @@ fn before<'a>(tokens: &[(usize, Token<'a>)], index: usize) -> Option<Token<'a>> 
 /// `@ start()` and `@ end()`.
 fn word_before_at(tokens: &[(usize, Token<'_>)], index: usize) -> bool {
     matches!(before(tokens, index), Some(Token::Symbol(b'@')))
-}
-
-fn is_any(word: &str, words: &[&str]) -> bool {
-    words.iter().any(|known| known.eq_ignore_ascii_case(word))
 }
 
 /// `line:column`, both from 1, the column in bytes: as Prometheus writes it in warnings.

@@ -9,6 +9,7 @@ use super::expression::{
     Aggregate, At, Binary, Cardinality, Grouping, Kind, Node, Selector, Shift, Subquery, ValueType,
 };
 use super::grid::QueryTimes;
+use super::keyword::is_keyword;
 use super::matcher::MatcherSet;
 use super::number::go_g;
 use super::position::line_and_column;
@@ -320,52 +321,6 @@ const fn aggregation(aggregation: Aggregation) -> &'static str {
     }
 }
 
-/// Words that a parser may not take for the name of a metric where they stand alone.
-const NOT_NAMES: [&str; 42] = [
-    "and",
-    "or",
-    "unless",
-    "atan2",
-    "bool",
-    "by",
-    "without",
-    "on",
-    "ignoring",
-    "group_left",
-    "group_right",
-    "offset",
-    "fill",
-    "fill_left",
-    "fill_right",
-    "smoothed",
-    "anchored",
-    "start",
-    "end",
-    "step",
-    "range",
-    "inf",
-    "nan",
-    "sum",
-    "avg",
-    "min",
-    "max",
-    "count",
-    "group",
-    "stddev",
-    "stdvar",
-    "quantile",
-    "count_values",
-    "topk",
-    "bottomk",
-    "limitk",
-    "limit_ratio",
-    "keep_metric_names",
-    "default",
-    "if",
-    "ifnot",
-    "with",
-];
-
 fn is_legacy_name(name: &str, also: &[char]) -> bool {
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_' || also.contains(&c);
     name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(inside)
@@ -391,8 +346,7 @@ pub(crate) fn selector_text(matchers: &MatcherSet) -> String {
     let mut names = matchers.matchers().iter().filter(of_name);
     let plain = match (names.next(), names.next()) {
         (Some(Matcher { op: MatchOp::Equal, value, .. }), None)
-            if is_legacy_name(value, &[':'])
-                && !NOT_NAMES.iter().any(|word| word.eq_ignore_ascii_case(value)) =>
+            if is_legacy_name(value, &[':']) && !is_keyword(value) =>
         {
             Some(value)
         }
