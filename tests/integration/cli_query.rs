@@ -8,23 +8,8 @@ use emac::unit::Timestamp;
 use emac::upstream::Upstream;
 use emac::upstream::embedded::{EmbeddedStore, EmbeddedUpstream, StoreLimits};
 
+use crate::promql_api::{NOW, SPEC};
 use crate::served::{Options, Served, journeys};
-
-/// A multiple of the evaluation interval.
-const NOW: i64 = 1_700_000_010;
-
-const SPEC: &str = "
-apiVersion: emac.dev/v1alpha1
-kind: JourneyIntent
-metadata: {name: checkout}
-spec:
-  objectives:
-    availability: {target: 0.75, window: 30d}
-  windows: [5m]
-  components:
-    front: {telemetry: {histogram: h, matchers: {service: front}}}
-  expression: front
-";
 
 /// An upstream that holds `x{job=\"a\"}`: 1, 2, 3 … each 15 s over ten minutes.
 fn served() -> Served {

@@ -20,9 +20,10 @@ use crate::http_client::{get, send};
 use crate::prometheus::{escape, wait_for};
 use crate::served::{Options, Served, journeys};
 
-const NOW: i64 = 1_700_000_010;
+/// A multiple of the evaluation interval.
+pub(crate) const NOW: i64 = 1_700_000_010;
 
-const SPEC: &str = "
+pub(crate) const SPEC: &str = "
 apiVersion: emac.dev/v1alpha1
 kind: JourneyIntent
 metadata: {name: checkout}

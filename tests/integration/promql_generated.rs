@@ -4,7 +4,6 @@
 //!
 //! `EMAC_PROMQL_SEED` and `EMAC_PROMQL_COUNT` choose other expressions, and more of them.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
@@ -18,15 +17,11 @@ use emac::unit::{Timestamp, Window};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::promql_scripts::generate::Generator;
+use crate::promql_scripts::compare::{Points, difference, points_of};
+use crate::promql_scripts::generate::{Generator, number_of};
 use crate::promql_scripts::planned::{Mode, evaluate_in};
 use crate::promql_scripts::script::{self, Command as Scripted};
 use crate::promql_scripts::storage::Storage;
-
-/// A number in the environment.
-pub(crate) fn number_of(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// Half an hour of samples each 15 s, in the test language: counters with resets and gaps, gauges with values that are
 /// no numbers, series that come and go, buckets.
@@ -90,21 +85,11 @@ const TIMES: [Times; 5] = [
     Times { start: 19_999, end: 2_300_000, step: 173_000 },
 ];
 
-type Points = BTreeMap<String, Vec<(i64, f64)>>;
-
 /// What an evaluation says.
 #[derive(Debug)]
 enum Outcome {
     Fails(String),
     Is { points: Points, notes: Vec<String> },
-}
-
-fn points_of(series: impl IntoIterator<Item = Series>) -> Points {
-    let of_series = |series: Series| {
-        let points = series.samples.iter().map(|sample| (sample.time.millis(), sample.value));
-        (series.labels.to_string(), points.collect())
-    };
-    series.into_iter().map(of_series).collect()
 }
 
 fn ours(mode: Mode, text: &str, times: Times, options: &Options, source: &Storage) -> Outcome {
@@ -133,33 +118,8 @@ fn ours(mode: Mode, text: &str, times: Times, options: &Options, source: &Storag
     }
 }
 
-/// Relative to the greater of two values.
-const TOLERANCE: f64 = 1e-12;
-
 /// Of deviations and differences that should be 0.
 const NOISE: f64 = 1e-15;
-
-/// Where two values of the same expression part, if they do.
-fn difference(ours: &Points, theirs: &Points) -> Option<String> {
-    if !ours.keys().eq(theirs.keys()) {
-        return Some(format!("series {:?}, not {:?}", ours.keys(), theirs.keys()));
-    }
-    for (labels, points) in ours {
-        let expected = &theirs[labels];
-        let times = |points: &[(i64, f64)]| points.iter().map(|point| point.0).collect::<Vec<_>>();
-        if times(points) != times(expected) {
-            return Some(format!("{labels} at {:?}, not at {:?}", times(points), times(expected)));
-        }
-        for ((time, a), (_, b)) in points.iter().zip(expected) {
-            // Sums follow the order of the storage, so that what should be 0 is noise on either side.
-            let close = (a - b).abs() <= (TOLERANCE * a.abs().max(b.abs())).max(NOISE);
-            if !(close || a == b || a.is_nan() && b.is_nan()) {
-                return Some(format!("{labels} at {time}: {a}, not {b}"));
-            }
-        }
-    }
-    None
-}
 
 /// A running oracle: one JSON line in, one out.
 struct Oracle {
@@ -250,7 +210,7 @@ fn generated_expressions_mean_what_they_mean_to_prometheus_3() {
                 empty += usize::from(expected.is_empty());
                 let mut notes = notes.clone();
                 notes.sort();
-                difference(points, &expected).or_else(|| {
+                difference(points, &expected, NOISE).or_else(|| {
                     (notes != expected_notes).then(|| format!("notes {notes:?}, not {expected_notes:?}"))
                 })
             }

@@ -7,8 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::promql_generated::number_of;
-use crate::promql_scripts::generate::Generator;
+use crate::promql_scripts::generate::{Generator, number_of};
 use crate::promql_scripts::planned::Mode;
 use emac::promql::evaluate::evaluate;
 use emac::promql::guard::MAX_QUERY_BYTES;

@@ -6,6 +6,8 @@
 
 #![expect(clippy::print_stdout, reason = "the tally of each script is what the tests are for")]
 
+#[path = "promql_script/compare.rs"]
+pub(crate) mod compare;
 #[path = "promql_script/fixed_time.rs"]
 mod fixed_time;
 #[path = "promql_script/generate.rs"]

@@ -3,6 +3,11 @@
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+/// A number in the environment.
+pub(crate) fn number_of(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 /// Writes expressions.
 pub(crate) struct Generator {
     random: StdRng,
