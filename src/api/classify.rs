@@ -154,6 +154,21 @@ mod tests {
     }
 
     #[test]
+    fn syntax_newer_than_the_parser_is_passed_on_where_no_synthetic_series_is_named() {
+        for text in ["rate(x[5m] smoothed)", "increase({job=\"a\"}[5m] anchored)", "x smoothed"] {
+            assert_eq!(concern(text), Ok("upstream"), "{text}");
+        }
+        let text = "emac_journey_gate * on () group_left () sum(rate(x[5m] smoothed))";
+        let error = classify(text, guard::MAX_QUERY_BYTES, &One).unwrap_err();
+        assert_eq!(error.kind, ErrorType::BadData);
+        let expected = "invalid parameter \"query\": 1:56: the range modifier \"smoothed\" is not supported";
+        assert!(error.message.starts_with(expected), "{}", error.message);
+        // These the parser knows.
+        assert_eq!(concern("x + fill(0) y"), Ok("upstream"));
+        assert_eq!(concern("emac_journey_gate + on (journey) fill_left(0) fill_right(1) y"), Ok("planned"));
+    }
+
+    #[test]
     fn mixed_expressions_are_planned() {
         for text in [
             "emac_journey_gate and up",

@@ -9,7 +9,8 @@ use super::compile::{CompileError, compile};
 use super::evaluate::{EvaluationError, query_times};
 use super::expression::Node;
 use super::grid::Grid;
-use super::guard::{self, GuardError, Position};
+use super::guard::{self, GuardError, Position, Token, Tokens};
+use super::keyword::{is_any, is_keyword};
 use super::limits::Options;
 use super::literal::{self, LiteralFault};
 use super::matcher::MatcherSet;
@@ -35,6 +36,17 @@ pub enum ParseError {
     /// A label name that is none.
     #[error("{0}")]
     LabelName(LiteralFault),
+    /// A modifier of ranges that the parser does not know, so that the text may well be PromQL.
+    #[error(
+        "{position}: the range modifier \"{modifier}\" is not supported over synthetic series: leave it out, or ask for \
+         the other series of the query alone"
+    )]
+    RangeModifier {
+        /// Where it stands.
+        position: Position,
+        /// `anchored` or `smoothed`.
+        modifier: String,
+    },
     /// The parser refused it.
     #[error("parse error: {0}")]
     Syntax(String),
@@ -64,7 +76,13 @@ impl Query {
             _ => ParseError::Literal { position: Position::of(text, at), fault },
         })?;
         register_old_names();
-        let expression = parser::parse(text).map_err(ParseError::Syntax)?;
+        let expression = parser::parse(text).map_err(|fault| match range_modifier(text) {
+            Some((at, modifier)) => ParseError::RangeModifier {
+                position: Position::of(text, at),
+                modifier: modifier.to_ascii_lowercase(),
+            },
+            None => ParseError::Syntax(fault),
+        })?;
         Self::of_expression(expression, text)
     }
 
@@ -161,6 +179,24 @@ impl Query {
     }
 }
 
+/// Where `anchored` or `smoothed` follows a selector, if it does. As words on their own they are names of metrics.
+fn range_modifier(text: &str) -> Option<(usize, &str)> {
+    let mut after_selector = false;
+    for token in Tokens::new(text).map_while(Result::ok) {
+        match token {
+            (at, Token::Word(word)) => {
+                if after_selector && is_any(word, &["anchored", "smoothed"]) {
+                    return Some((at, word));
+                }
+                // A name, or what a modifier such as `offset 5m` ends with.
+                after_selector = !is_keyword(word);
+            }
+            (_, token) => after_selector = matches!(token, Token::Symbol(b']' | b'}' | b')')),
+        }
+    }
+    None
+}
+
 /// `holt_winters` is what `double_exponential_smoothing` was called before Prometheus 3; the parser knows the new name
 /// alone.
 fn register_old_names() {
@@ -223,6 +259,30 @@ mod tests {
         let is_selector = |text| Query::parse(text, guard::MAX_QUERY_BYTES).unwrap().is_selector();
         assert!(is_selector("((x{a=\"b\"} offset 5m))") && is_selector("x[5m]") && is_selector("x @ 5"));
         assert!(!is_selector("-x") && !is_selector("sum(x)") && !is_selector("1"));
+    }
+
+    #[test]
+    fn a_range_modifier_that_is_not_known_is_named_with_its_place() {
+        for (text, column, modifier) in [
+            ("rate(x[5m] smoothed)", 12, "smoothed"),
+            ("increase(x{a=\"anchored\"}[5m] ANCHORED)", 30, "anchored"),
+            ("x smoothed", 3, "smoothed"),
+            ("sum(y) + rate(x[5m] offset 1m anchored)", 31, "anchored"),
+            ("max_over_time(rate(x[1m] anchored)[5m:])", 26, "anchored"),
+        ] {
+            let fault = Query::parse(text, guard::MAX_QUERY_BYTES).unwrap_err();
+            let position = Position { line: 1, column };
+            assert_eq!(
+                fault,
+                ParseError::RangeModifier { position, modifier: modifier.to_owned() },
+                "{text}"
+            );
+        }
+        // Elsewhere they modify nothing.
+        for text in ["sum(smoothed) x", "sum by (smoothed) x y", "smoothed anchored +"] {
+            let fault = Query::parse(text, guard::MAX_QUERY_BYTES).unwrap_err();
+            assert!(matches!(fault, ParseError::Syntax(_)), "{text}: {fault}");
+        }
     }
 
     #[test]
