@@ -2,7 +2,6 @@
 //! then the pure evaluator runs on a blocking thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -97,15 +96,6 @@ pub enum RunError {
     Internal,
 }
 
-/// Tells the evaluation that nobody waits when the waiting future is dropped.
-struct CancelledWhenDropped(Arc<AtomicBool>);
-
-impl Drop for CancelledWhenDropped {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Runs a plan. Dropping the future ends the requests to the upstream, and the evaluation soon after.
 ///
 /// # Errors
@@ -126,9 +116,7 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
         series_of_ours.push(selected.series);
     }
     let fetching = begun.elapsed();
-    let cancelled = Arc::new(AtomicBool::new(false));
-    let cancel = CancelledWhenDropped(Arc::clone(&cancelled));
-    let options = Options { cancelled: Some(cancelled), ..running.options };
+    let (options, awaited) = running.options.while_awaited();
     let upstream = engine.upstream().name().to_owned();
     // Each holds its series and its values: as many at once as there may be memory for.
     let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&engine.evaluations).acquire_owned()).await;
@@ -145,7 +133,7 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
         Ok(Err(_)) => return Err(RunError::Internal),
         Ok(Ok(done)) => done?,
     };
-    drop(cancel);
+    drop(awaited);
     annotations.warnings.extend(evaluated.annotations.warnings());
     annotations.infos.extend(evaluated.annotations.infos());
     annotations.warnings = merged(annotations.warnings);

@@ -180,9 +180,6 @@ impl Evaluation<'_> {
                 };
                 values.push(function.apply(&window)?);
             }
-            if self.options.is_cancelled() {
-                return Err(EvaluationError::Cancelled);
-            }
             if values.iter().all(Option::is_none) {
                 continue;
             }

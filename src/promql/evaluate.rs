@@ -448,8 +448,11 @@ impl Evaluation<'_> {
         if held > limit { Err(EvaluationError::TooManyValues { limit }) } else { Ok(()) }
     }
 
-    /// Counts samples that a range function looks at.
+    /// Counts samples that a range function looks at, and stops where nobody waits for what it finds.
     pub(crate) fn visit(&self, samples: usize) -> Result<(), EvaluationError> {
+        if self.options.is_cancelled() {
+            return Err(EvaluationError::Cancelled);
+        }
         let visits = self.visits.get().saturating_add(u64::try_from(samples).unwrap_or(u64::MAX));
         self.visits.set(visits);
         let limit = self.options.max_visits;

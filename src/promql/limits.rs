@@ -39,6 +39,16 @@ pub struct Options {
     pub cancelled: Option<Arc<AtomicBool>>,
 }
 
+/// That somebody waits for the answer: an evaluation is told when it is dropped.
+#[derive(Debug)]
+pub struct Awaited(Arc<AtomicBool>);
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -71,6 +81,14 @@ impl Options {
             Boundaries::LeftOpen => edge.saturating_add(1),
             Boundaries::Closed => edge,
         }
+    }
+
+    /// The same for an evaluation that ends soon after what is returned beside them is dropped.
+    #[must_use]
+    pub fn while_awaited(self) -> (Self, Awaited) {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let awaited = Awaited(Arc::clone(&cancelled));
+        (Self { cancelled: Some(cancelled), ..self }, awaited)
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

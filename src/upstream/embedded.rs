@@ -20,8 +20,9 @@ use crate::promql::limits::Options;
 use crate::promql::query::{ParseError, Query};
 use crate::promql::value::Value;
 use crate::series::{Sample, Series, StepGrid};
-use crate::unit::Timestamp;
-use crate::wire::prometheus_json::{ErrorType, QueryData};
+use crate::unit::{Timestamp, Window};
+use crate::wire::prometheus_json::encode::QueryStats;
+use crate::wire::prometheus_json::{Annotations, ErrorType, QueryAnswer, QueryData};
 
 pub use store::{EmbeddedStore, Metadata, StoreError, StoreLimits, TargetId};
 
@@ -44,6 +45,22 @@ pub struct EmbeddedUpstream {
     name: Arc<str>,
     store: Arc<EmbeddedStore>,
     clock: Clock,
+}
+
+/// What is asked.
+struct Question {
+    text: String,
+    grid: StepGrid,
+    /// As for [`evaluate::evaluate`].
+    range_query: bool,
+    /// Other than the usual.
+    lookback: Option<Window>,
+}
+
+/// An answer and what it cost.
+struct Evaluation {
+    answer: QueryAnswer,
+    stats: QueryStats,
 }
 
 /// Why a query has no answer.
@@ -88,26 +105,30 @@ impl EmbeddedUpstream {
         &self.store
     }
 
-    /// Evaluates a text on a grid; `range_query` as for [`evaluate::evaluate`].
-    fn evaluate(&self, text: &str, grid: &StepGrid, range_query: bool) -> Result<QueryData, Fault> {
+    /// Evaluates a question, on whatever thread this is.
+    fn evaluate(&self, question: &Question, options: &Options) -> Result<Evaluation, Fault> {
+        let Question { text, grid, range_query, lookback } = question;
         let query = Query::parse(text, MAX_QUERY_BYTES)?;
         let options = Options {
+            lookback: lookback.unwrap_or(options.lookback),
             max_samples: MAX_SAMPLES,
             max_values: MAX_VALUES,
             max_visits: MAX_VISITS,
-            ..Options::default()
+            ..options.clone()
         };
-        let value = evaluate::evaluate(&query, grid, range_query, &options, &*self.store)?.value;
+        let begun = Instant::now();
+        let evaluated = evaluate::evaluate(&query, grid, *range_query, &options, &*self.store)?;
+        let evaluating = begun.elapsed();
         let scalars = |values: Vec<f64>| {
             let samples = grid.iter().zip(values).map(|(time, value)| Sample { time, value });
             samples.collect::<Vec<_>>()
         };
-        Ok(match value {
-            Value::Vector(vector) if range_query => {
+        let data = match evaluated.value {
+            Value::Vector(vector) if *range_query => {
                 QueryData::Matrix(sorted(evaluate::into_series(vector, grid)))
             }
             Value::Vector(vector) => QueryData::Vector(evaluate::into_series(vector, grid)),
-            Value::Scalar(values) if range_query => {
+            Value::Scalar(values) if *range_query => {
                 QueryData::Matrix(vec![Series { samples: scalars(values), ..Series::default() }])
             }
             Value::Scalar(values) => {
@@ -116,39 +137,58 @@ impl EmbeddedUpstream {
             }
             Value::Range(series) => QueryData::Matrix(series),
             Value::Text(value) => QueryData::String { time: grid.start(), value },
-        })
+        };
+        let annotations =
+            Annotations { warnings: evaluated.annotations.warnings(), infos: evaluated.annotations.infos() };
+        let stats = QueryStats {
+            evaluating,
+            total: evaluating,
+            samples_read: evaluated.samples_read,
+            peak_values: evaluated.peak_values,
+            ..QueryStats::default()
+        };
+        Ok(Evaluation { answer: QueryAnswer { data, annotations }, stats })
     }
 
-    /// Evaluates away from the runtime's own threads, within the deadline.
-    async fn answer(
-        &self,
-        query: &str,
-        grid: StepGrid,
-        range_query: bool,
-        deadline: Instant,
-    ) -> Result<Answer, UpstreamError> {
-        let (this, query) = (self.clone(), query.to_owned());
-        let work = tokio::task::spawn_blocking(move || this.evaluate(&query, &grid, range_query));
-        let name = || self.name.to_string();
-        let data = match tokio::time::timeout_at(deadline.into(), work).await {
-            Err(_) => return Err(UpstreamError::Timeout { upstream: name() }),
-            Ok(Err(fault)) => {
-                return Err(UpstreamError::Unreachable { upstream: name(), fault: fault.to_string() });
+    /// Evaluates away from the runtime's own threads, until the deadline or as long as the future is there.
+    async fn evaluated(&self, question: Question, deadline: Option<Instant>) -> Result<Evaluation, Fault> {
+        let (options, awaited) = Options::default().while_awaited();
+        let this = self.clone();
+        let work = tokio::task::spawn_blocking(move || this.evaluate(&question, &options));
+        let done = match deadline {
+            None => work.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), work).await.map_err(|_| Fault {
+                kind: ErrorType::Timeout,
+                message: "query timed out in expression evaluation".to_owned(),
+            })?,
+        };
+        drop(awaited);
+        done.unwrap_or_else(|fault| Err(Fault { kind: ErrorType::Internal, message: fault.to_string() }))
+    }
+
+    async fn answer(&self, question: Question, deadline: Instant) -> Result<Answer, UpstreamError> {
+        let upstream = || self.name.to_string();
+        let QueryAnswer { data, annotations } = match self.evaluated(question, Some(deadline)).await {
+            Ok(evaluation) => evaluation.answer,
+            Err(Fault { kind: ErrorType::Timeout, .. }) => {
+                return Err(UpstreamError::Timeout { upstream: upstream() });
             }
-            Ok(Ok(Err(Fault { kind, message }))) => {
-                return Err(UpstreamError::Refused { upstream: name(), status: kind.status(), message });
+            Err(Fault { kind: ErrorType::Internal, message: fault }) => {
+                return Err(UpstreamError::Unreachable { upstream: upstream(), fault });
             }
-            Ok(Ok(Ok(data))) => data,
+            Err(Fault { kind, message }) => {
+                return Err(UpstreamError::Refused { upstream: upstream(), status: kind.status(), message });
+            }
         };
         let series = match data {
             QueryData::Vector(series) | QueryData::Matrix(series) => series,
             QueryData::Scalar(sample) => vec![Series { samples: vec![sample], ..Series::default() }],
             QueryData::String { .. } => {
                 let fault = "a string where a vector was due".to_owned();
-                return Err(UpstreamError::Malformed { upstream: name(), fault });
+                return Err(UpstreamError::Malformed { upstream: upstream(), fault });
             }
         };
-        Ok(Answer { series, warnings: Vec::new() })
+        Ok(Answer { series, warnings: annotations.warnings })
     }
 }
 
@@ -168,8 +208,8 @@ impl Upstream for EmbeddedUpstream {
         at: Timestamp,
         deadline: Instant,
     ) -> BoxFuture<'_, Result<Answer, UpstreamError>> {
-        let query = query.to_owned();
-        Box::pin(async move { self.answer(&query, parameters::instant(at), false, deadline).await })
+        let (text, grid) = (query.to_owned(), parameters::instant(at));
+        Box::pin(self.answer(Question { text, grid, range_query: false, lookback: None }, deadline))
     }
 
     fn range(
@@ -178,8 +218,8 @@ impl Upstream for EmbeddedUpstream {
         grid: StepGrid,
         deadline: Instant,
     ) -> BoxFuture<'_, Result<Answer, UpstreamError>> {
-        let query = query.to_owned();
-        Box::pin(async move { self.answer(&query, grid, true, deadline).await })
+        let text = query.to_owned();
+        Box::pin(self.answer(Question { text, grid, range_query: true, lookback: None }, deadline))
     }
 
     fn forward(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, UpstreamError>> {
@@ -197,7 +237,6 @@ mod tests {
 
     use super::*;
     use crate::series::{Labels, NAME};
-    use crate::unit::Window;
 
     /// Two pods that answer one and two requests a second, scraped every 15 s from 0 to 600 s.
     fn upstream() -> EmbeddedUpstream {
@@ -285,6 +324,70 @@ mod tests {
             let (status, body) = http("POST", "/api/v1/query_range", form).await;
             assert_eq!(status, 400, "{form}");
             assert!(body["error"].as_str().unwrap().contains(parameter), "{form}: {body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn notes_on_a_query_come_with_its_answer() {
+        let at = Timestamp::from_millis(600_000);
+        let text = "quantile(2, rate(hits_total[5m]))";
+        let warning = "PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)";
+        assert_eq!(upstream().instant(text, at, soon()).await.unwrap().warnings, [warning]);
+        let (_, body) = http("GET", "/api/v1/query?query=quantile(2,rate(hits_total%5B5m%5D))", "").await;
+        assert_eq!(body["warnings"], serde_json::json!([warning]));
+        assert_eq!(body.get("infos"), None);
+        let (_, body) = http("GET", "/api/v1/query?query=rate(hits%5B5m%5D)", "").await;
+        assert_eq!(body.get("warnings").or(body.get("infos")), None, "nothing is selected, nothing is said");
+        let named = "label_replace(rate({__name__=~%22hits.*%22}%5B5m%5D)%20or%20vector(1),%22a%22,%22b%22,%22%22,%22%22)";
+        let (_, body) = http("GET", &format!("/api/v1/query?query={named}"), "").await;
+        assert_eq!(body["status"], "success", "{body}");
+    }
+
+    #[tokio::test]
+    async fn lookback_limit_timeout_and_stats_do_what_they_say() {
+        // The newest samples are 7 s old.
+        let values = async |more: &str| {
+            let (status, body) =
+                http("GET", &format!("/api/v1/query?query=hits_total&time=607{more}"), "").await;
+            assert_eq!(status, 200, "{body}");
+            let series = body["data"]["result"].as_array().unwrap().len();
+            (series, body)
+        };
+        assert_eq!(values("").await.0, 2);
+        assert_eq!(values("&lookback_delta=7").await.0, 0, "lookback is open on the left");
+        assert_eq!(values("&lookback_delta=8s").await.0, 2);
+        let (series, body) = values("&limit=1").await;
+        assert_eq!((series, &body["warnings"]), (1, &serde_json::json!(["results truncated due to limit"])));
+        assert_eq!(values("&limit=2").await.1.get("warnings"), None);
+        let (_, body) = values("&stats=all").await;
+        assert_eq!(body["data"]["stats"]["samples"]["totalQueryableSamples"], 42 - 2, "{body}");
+        for wrong in ["lookback_delta=x", "lookback_delta=-1", "timeout=x", "limit=x"] {
+            let (status, body) = http("GET", &format!("/api/v1/query?query=1&{wrong}"), "").await;
+            assert_eq!((status, &body["errorType"]), (400, &Json::from("bad_data")), "{wrong}");
+        }
+    }
+
+    /// Some seconds of work.
+    const LONG: &str = "sum_over_time(sum_over_time(vector(1)[1h:1s])[1d:1s])";
+
+    #[tokio::test]
+    async fn a_query_ends_with_its_time_and_with_its_client() {
+        let uri = format!("/api/v1/query?query={LONG}&timeout=20ms").replace('[', "%5B").replace(']', "%5D");
+        let begun = Instant::now();
+        let (status, body) = http("GET", &uri, "").await;
+        assert_eq!((status, &body["errorType"]), (503, &Json::from("timeout")), "{body}");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+
+        // Dropping the future that waits for an answer tells the work; the only other holder of the store is the work.
+        let upstream = upstream();
+        let store = Arc::downgrade(upstream.store());
+        let at = Timestamp::from_millis(0);
+        let asked = async move { upstream.instant(LONG, at, soon()).await };
+        assert!(tokio::time::timeout(Duration::from_millis(50), asked).await.is_err(), "it takes longer");
+        let left = Instant::now();
+        while store.strong_count() > 0 {
+            assert!(left.elapsed() < Duration::from_secs(1), "the evaluation goes on");
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 

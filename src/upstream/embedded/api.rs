@@ -1,6 +1,7 @@
 //! The HTTP API of Prometheus over the store, as far as its clients need it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -8,13 +9,16 @@ use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
 
 use super::parameters::{Parameters, bad_data, instant};
-use super::{Body, EmbeddedUpstream, Fault, UpstreamError};
+use super::{Body, EmbeddedUpstream, Evaluation, Fault, Question, UpstreamError};
 use crate::series::{Labels, StepGrid};
 use crate::unit::Timestamp;
-use crate::wire::prometheus_json::{Annotations, ErrorType, QueryAnswer, encode};
+use crate::wire::prometheus_json::{Annotations, ErrorType, QueryData, encode};
 
 /// The version whose semantics the evaluator follows; clients choose their dialect by it.
 const VERSION: &str = "3.0.0";
+
+/// What Prometheus says when `limit` cuts an answer.
+const TRUNCATED: &str = "results truncated due to limit";
 
 /// Answers one request; a fault is an answer, too.
 pub(super) async fn answer(
@@ -48,11 +52,9 @@ async fn respond(upstream: &EmbeddedUpstream, path: &str, request: Request<Body>
     match (path, label) {
         ("/api/v1/query", _) => {
             let at = parameters.time("time")?.unwrap_or_else(|| (upstream.clock)());
-            query(upstream, parameters.required("query")?.to_owned(), instant(at), false).await
+            query(upstream, &parameters, instant(at), false).await
         }
-        ("/api/v1/query_range", _) => {
-            query(upstream, parameters.required("query")?.to_owned(), parameters.grid()?, true).await
-        }
+        ("/api/v1/query_range", _) => query(upstream, &parameters, parameters.grid()?, true).await,
         ("/api/v1/series", _) => {
             let matchers = parameters.matchers()?;
             if matchers.is_empty() {
@@ -106,16 +108,24 @@ async fn respond(upstream: &EmbeddedUpstream, path: &str, request: Request<Body>
 
 async fn query(
     upstream: &EmbeddedUpstream,
-    text: String,
+    parameters: &Parameters,
     grid: StepGrid,
     range_query: bool,
 ) -> Result<String, Fault> {
-    let this = upstream.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        let data = this.evaluate(&text, &grid, range_query)?;
-        Ok(encode::query(&QueryAnswer { data, annotations: Annotations::default() }))
-    });
-    work.await.unwrap_or_else(|fault| Err(Fault { kind: ErrorType::Internal, message: fault.to_string() }))
+    let text = parameters.required("query")?.to_owned();
+    let lookback = parameters.duration("lookback_delta")?;
+    let timeout = parameters.duration("timeout")?.map(|timeout| Duration::from_millis(timeout.millis()));
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let limit = parameters.limit()?;
+    let question = Question { text, grid, range_query, lookback };
+    let Evaluation { mut answer, stats } = upstream.evaluated(question, deadline).await?;
+    if let QueryData::Vector(series) | QueryData::Matrix(series) = &mut answer.data
+        && series.len() > limit
+    {
+        series.truncate(limit);
+        answer.annotations.warnings.push(TRUNCATED.to_owned());
+    }
+    Ok(encode::query_with_stats(&answer, parameters.get("stats").map(|_| &stats)))
 }
 
 /// The series that `match[]`, `start` and `end` select.
@@ -130,7 +140,7 @@ fn limited<T: serde::Serialize>(mut list: Vec<T>, parameters: &Parameters) -> Re
     let mut annotations = Annotations::default();
     if list.len() > limit {
         list.truncate(limit);
-        annotations.warnings.push("results truncated due to limit".to_owned());
+        annotations.warnings.push(TRUNCATED.to_owned());
     }
     encode::success(&list, &annotations).map_err(internal)
 }

@@ -67,17 +67,17 @@ impl Parameters {
         Ok(Some(Timestamp::from_millis((seconds * 1000.0).round() as i64)))
     }
 
-    /// A duration: seconds or `15s`.
-    fn step(&self, name: &str) -> Result<Window, Fault> {
-        let text = self.required(name)?;
+    /// A duration, where it is given: seconds or `15s`.
+    pub(super) fn duration(&self, name: &str) -> Result<Option<Window>, Fault> {
+        let Some(text) = self.get(name) else { return Ok(None) };
         let fault = || bad_data(format!("invalid parameter \"{name}\": `{text}` is no duration above 0"));
         match number::parse_float(text) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked, saturates")]
             Some(seconds) if seconds > 0.0 => {
-                Window::from_millis((seconds * 1000.0).round() as u64).map_err(|_| fault())
+                Window::from_millis((seconds * 1000.0).round() as u64).map(Some).map_err(|_| fault())
             }
             Some(_) => Err(fault()),
-            None => text.parse().map_err(|_| fault()),
+            None => text.parse().map(Some).map_err(|_| fault()),
         }
     }
 
@@ -85,7 +85,9 @@ impl Parameters {
     pub(super) fn grid(&self) -> Result<StepGrid, Fault> {
         let time = |name| self.required(name).and_then(|_| self.time(name));
         let (start, end) = (time("start")?.unwrap_or_default(), time("end")?.unwrap_or_default());
-        let grid = StepGrid::new(start, end, self.step("step")?)
+        self.required("step")?;
+        let step = self.duration("step")?.unwrap_or(Window::MINUTE);
+        let grid = StepGrid::new(start, end, step)
             .map_err(|fault| bad_data(format!("invalid parameter \"end\": {fault}")))?;
         if grid.points() > MAX_POINTS {
             return Err(bad_data(

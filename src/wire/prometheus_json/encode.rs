@@ -9,7 +9,7 @@ use super::{Annotations, ErrorType, QueryAnswer, QueryData};
 use crate::series::{Labels, Sample, Series};
 
 /// What a query cost, for clients that ask for `stats`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct QueryStats {
     /// Until it was planned.
     pub preparing: Duration,
