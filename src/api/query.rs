@@ -69,7 +69,7 @@ async fn answer(state: ApiState, request: Request, kind: Kind) -> Response {
         Ok(Concern::Union(query)) => (query, state.settings().pushdown),
         Err(error) => return error.into_response(),
     };
-    let asked = match Asked::read(&state, &parameters, &query, kind) {
+    let asked = match Asked::read(&state, &parameters, kind) {
         Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
@@ -131,7 +131,7 @@ async fn explained(state: &ApiState, request: Request) -> Result<String, ApiErro
             ));
         }
     };
-    let asked = Asked::read(state, parameters, &query, kind)?;
+    let asked = Asked::read(state, parameters, kind)?;
     let origin = ByModel { ours: state, pushdown: state.settings().pushdown };
     Ok(asked.plan(&query, &origin)?.to_string())
 }
@@ -158,7 +158,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(state: &ApiState, parameters: &Parameters, query: &Query, kind: Kind) -> Result<Self, ApiError> {
+    fn read(state: &ApiState, parameters: &Parameters, kind: Kind) -> Result<Self, ApiError> {
         let begun = Instant::now();
         let limits = state.settings().limits;
         let grid = match kind {
@@ -182,12 +182,15 @@ impl Asked {
             Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(state.settings().timeout)
         });
         let (limit, wants_stats) = (parameters.limit()?, !parameters.get("stats").is_empty());
-        evaluate::check_supported(query, kind == Kind::Range)?;
         Ok(Self { begun, kind, grid, options, lookback, deadline: begun + timeout, limit, wants_stats })
     }
 
     fn plan(&self, query: &Query, origin: &dyn Origin) -> Result<QueryPlan, ApiError> {
-        Ok(QueryPlan::new(query, &self.grid, self.kind == Kind::Range, &self.options, origin)?)
+        let range_query = self.kind == Kind::Range;
+        let plan = QueryPlan::new(query, &self.grid, range_query, &self.options, origin)?;
+        // Nothing is fetched in vain. What the upstream evaluates as a whole is for it to know.
+        evaluate::check_supported(plan.query(), range_query)?;
+        Ok(plan)
     }
 
     async fn evaluate(

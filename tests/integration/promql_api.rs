@@ -343,6 +343,34 @@ fn the_plan_of_a_query_can_be_read() {
 }
 
 #[test]
+fn what_only_the_upstream_can_evaluate_is_left_to_it() {
+    let (served, told) = serve(0, |_, _| vector(4.0), Options::default());
+    let (status, answer) = query(&served, &format!("{OURS} * on() group_left() start_timestamp(x)"), "");
+    assert_eq!((status, values(&answer)), (200, vec!["3"]), "{answer}");
+    assert_eq!(told.asked.lock().unwrap()[0].1["query"], "start_timestamp(x)");
+    let (status, answer) = query(&served, &format!("start_timestamp({OURS}) + on() up"), "");
+    assert_eq!((status, answer["errorType"].as_str()), (422, Some("execution")), "{answer}");
+    let said = answer["error"].as_str().unwrap();
+    assert_eq!(said, "start_timestamp() is not supported over synthetic series");
+    assert_eq!(told.asked.lock().unwrap().len(), 1, "nothing was fetched in vain");
+}
+
+#[test]
+fn a_range_modifier_is_refused_beside_synthetic_series_and_passed_on_without_them() {
+    let (served, told) = serve(0, |_, _| vector(4.0), Options::default());
+    let modified = "sum(rate(x[5m] smoothed))";
+    let (status, answer) = query(&served, &format!("{OURS} * on() group_left() {modified}"), "");
+    assert_eq!((status, answer["errorType"].as_str()), (400, Some("bad_data")), "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("range modifier \"smoothed\""), "{answer}");
+    assert_eq!(told.asked.lock().unwrap().len(), 0);
+    assert_eq!(values(&query(&served, modified, "").1), ["4"]);
+    assert_eq!(told.asked.lock().unwrap()[0].1["query"], modified);
+    // A side without a partner is filled here or there, as long as the parser knows how.
+    let filled = format!("{OURS} + on(job) fill_right(1) up");
+    assert_eq!(values(&query(&served, &filled, "").1), ["1.75"]);
+}
+
+#[test]
 fn without_push_down_only_selectors_are_asked_for() {
     let options = Options { pushdown: Some(false), ..Options::default() };
     let (served, told) = serve(
