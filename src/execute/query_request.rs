@@ -145,6 +145,10 @@ async fn exchange(
     let mut reserved = asked_as.memory.open();
     let read = read(body, limit, &mut reserved).await;
     if head.status.is_client_error() || head.status.is_server_error() {
+        if Instant::now() >= asked_as.deadline {
+            // It ran out of the time that it was given: the client's, and ours.
+            return Err(UpstreamError::Timeout { upstream: name() });
+        }
         let status = head.status.as_u16();
         let message = read.map_or_else(|fault| fault, |body| decode::error_message(&body));
         return Err(UpstreamError::Refused { upstream: name(), status, message });
