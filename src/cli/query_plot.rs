@@ -8,7 +8,7 @@ use crate::wire::prometheus_json::QueryData;
 use crate::wire::prometheus_json::number::float;
 
 /// Rows of the plot.
-const ROWS: usize = 14;
+const ROWS: usize = 13;
 /// Columns of a line, axis included, where the terminal does not say.
 const COLUMNS: usize = 80;
 /// The fewest columns that are worth a plot.
@@ -85,7 +85,7 @@ fn draw(out: &mut String, series: &[Series], grid: &StepGrid, lowest: f64, highe
     }
     for row in (0..ROWS).rev() {
         let line: String = cells[row].iter().collect();
-        let label = if row % 3 == 1 || row == 0 || row == ROWS - 1 { labels[row].as_str() } else { "" };
+        let label = if row % 3 == 0 { labels[row].as_str() } else { "" };
         let _ = writeln!(out, "{label:>widest$} │{}", line.trim_end());
     }
     let _ = writeln!(out, "{:>widest$} └{}", "", "─".repeat(width));
