@@ -89,11 +89,9 @@ pub(crate) fn matched(
     let (many, one) = if swapped { (right, left) } else { (left, right) };
     let (many_signatures, one_signatures) =
         if swapped { (&signatures.right, &signatures.left) } else { (&signatures.left, &signatures.right) };
-    let (fill_many, fill_one) = if swapped {
-        (matching.fill_right, matching.fill_left)
-    } else {
-        (matching.fill_left, matching.fill_right)
-    };
+    // With `group_right` too, although its documentation speaks of sides in the text: Prometheus exchanges the sides and
+    // not what fills them, and its tests hold it to that.
+    let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
     let mut results = Results::new(binary, steps, names_dropped_late);
     let mut one_of: Vec<Option<usize>> = vec![None; signatures.count];
     let mut matched = vec![false; signatures.count];
