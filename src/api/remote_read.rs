@@ -22,16 +22,43 @@ use crate::promql::matcher::MatcherSet;
 use crate::series::{Labels, MatchOp, Matcher, NAME};
 use crate::synthetic::catalog;
 use crate::unit::Timestamp;
+use crate::upstream::memory::Reserved;
 use crate::wire::prometheus_json::ErrorType;
 use crate::wire::remote_read::read_request::ResponseType;
 use crate::wire::remote_read_request::{self, MAX_REQUEST_BYTES, RemoteQuery, RequestError};
-use crate::wire::remote_read_response::{self, ChunkedSeries};
+use crate::wire::remote_read_response::{self, ChunkedSeries, XorChunk};
 
 /// How long the regular expressions of a request may take to compile.
 const COMPILE_BUDGET: Duration = Duration::from_secs(1);
 
 /// The most regular expressions of one request. Each is tried on every series.
 const MAX_REGEXES: usize = 256;
+
+/// A request beyond this, in bytes, before or after decompression, counts as in flight until it is decoded. One that
+/// Prometheus sends has less than a KiB.
+const LARGE_REQUEST_BYTES: usize = 1 << 20;
+
+/// The longest name of a matcher's label that is remembered as said, and the longest value that is logged, in bytes.
+const MAX_SAID_BYTES: usize = 256;
+
+/// What a sample has in a message of samples before it is compressed, in bytes; rounded up.
+const SAMPLE_BYTES: usize = 24;
+
+/// A body as sent, and the right to be that large.
+struct RequestBody {
+    bytes: BytesMut,
+    reserved: Reserved,
+}
+
+impl RequestBody {
+    /// Makes sure that it may have so many bytes in all.
+    fn admit(&mut self, bytes: usize) -> Result<(), ApiError> {
+        if bytes <= LARGE_REQUEST_BYTES {
+            return Ok(());
+        }
+        self.reserved.grow_to(bytes).map_err(|full| ApiError::busy(full.to_string()))
+    }
+}
 
 /// A query whose matchers are compiled.
 struct Asked {
@@ -65,11 +92,10 @@ async fn answer(state: &ApiState, request: Request) -> Result<Response, ApiError
     if tenant::is_foreign(state, request.headers()) {
         return Err(tenant::refusal(state));
     }
-    let body = body(request).await?;
-    let read = remote_read_request::decode(&body)?;
-    drop(body);
-    let response = read.response;
-    let queries = compiled(state, read.queries).await?;
+    let mut body = body(state, request).await?;
+    let announced = remote_read_request::announced(&body.bytes)?;
+    body.admit(body.bytes.len() + announced)?;
+    let (response, queries) = compiled(state, body).await?;
     let mut results = Vec::with_capacity(queries.len());
     let mut samples_left = state.settings().limits.samples;
     for query in &queries {
@@ -83,10 +109,10 @@ async fn answer(state: &ApiState, request: Request) -> Result<Response, ApiError
         samples_left = samples_left.saturating_sub(spent);
         results.push(series);
     }
-    send(state, response, results)
+    send(state, response, results).await
 }
 
-async fn body(request: Request) -> Result<Bytes, ApiError> {
+async fn body(state: &ApiState, request: Request) -> Result<RequestBody, ApiError> {
     let too_large = |bytes: usize| ApiError::from(RequestError::TooLarge { bytes });
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if let Some(bytes) = announced.and_then(|text| text.parse::<usize>().ok())
@@ -95,34 +121,40 @@ async fn body(request: Request) -> Result<Bytes, ApiError> {
         return Err(too_large(bytes));
     }
     let mut body = request.into_body();
-    let mut read = BytesMut::new();
+    let mut read = RequestBody { bytes: BytesMut::new(), reserved: state.memory().open() };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             ApiError::request_broken(is_late(&error), format!("reading the request: {error}"))
         })?;
         if let Ok(data) = frame.into_data() {
-            if read.len() + data.len() > MAX_REQUEST_BYTES {
-                return Err(too_large(read.len() + data.len()));
+            let bytes = read.bytes.len() + data.len();
+            if bytes > MAX_REQUEST_BYTES {
+                return Err(too_large(bytes));
             }
-            read.extend_from_slice(&data);
+            read.admit(bytes)?;
+            read.bytes.extend_from_slice(&data);
         }
     }
-    Ok(read.freeze())
+    Ok(read)
 }
 
-/// Compiles the matchers, without those that only the reader's own labels satisfy.
-async fn compiled(state: &ApiState, queries: Vec<RemoteQuery>) -> Result<Vec<Asked>, ApiError> {
-    let regexes = queries.iter().flat_map(|query| &query.matchers);
-    let regexes = regexes.filter(|matcher| matches!(matcher.op, MatchOp::Regex | MatchOp::NotRegex)).count();
-    if regexes > MAX_REGEXES {
-        let message = format!("the request has {regexes} regular expressions, allowed are {MAX_REGEXES}");
-        return Err(ApiError::bad_data(message));
-    }
+/// Decodes a request and compiles its matchers, without those that only the reader's own labels satisfy.
+async fn compiled(state: &ApiState, body: RequestBody) -> Result<(ResponseType, Vec<Asked>), ApiError> {
     let state = state.clone();
     let compiling = tokio::task::spawn_blocking(move || {
+        let RequestBody { bytes, reserved } = body;
+        let read = remote_read_request::decode(&bytes)?;
+        drop(bytes);
+        let regexes = read.queries.iter().flat_map(|query| &query.matchers);
+        let regexes =
+            regexes.filter(|matcher| matches!(matcher.op, MatchOp::Regex | MatchOp::NotRegex)).count();
+        if regexes > MAX_REGEXES {
+            let message = format!("the request has {regexes} regular expressions, allowed are {MAX_REGEXES}");
+            return Err(ApiError::bad_data(message));
+        }
         let begun = Instant::now();
-        let mut all = Vec::with_capacity(queries.len());
-        for query in queries {
+        let mut all = Vec::with_capacity(read.queries.len());
+        for query in read.queries {
             let matchers: Vec<Matcher> =
                 query.matchers.into_iter().filter(|m| !is_readers(&state, m)).collect();
             // One by one, so that a heap of expensive ones is refused after the first few.
@@ -137,7 +169,8 @@ async fn compiled(state: &ApiState, queries: Vec<RemoteQuery>) -> Result<Vec<Ask
             let RemoteQuery { from, to, existence_only, .. } = query;
             all.push(Asked { matchers: MatcherSet::new(matchers)?, from, to, existence_only });
         }
-        Ok(all)
+        drop(reserved);
+        Ok((read.response, all))
     });
     compiling.await.unwrap_or_else(|_| Err(ApiError::new(ErrorType::Internal, "an internal fault")))
 }
@@ -163,9 +196,10 @@ fn is_readers(state: &ApiState, matcher: &Matcher) -> bool {
 /// An empty answer here is silent on the other side: rules see nothing, and alerts end.
 fn note_unsatisfiable(state: &ApiState, matcher: &Matcher) {
     state.telemetry().remote_read_unsatisfiable();
-    if state.reader_labels().is_first(&matcher.name) {
+    if matcher.name.len() <= MAX_SAID_BYTES && state.reader_labels().is_first(&matcher.name) {
         tracing::warn!(
-            %matcher,
+            label = matcher.name,
+            value = if matcher.value.len() <= MAX_SAID_BYTES { &*matcher.value } else { "…" },
             "a remote reader asks for a label that no synthetic series has, and gets nothing: if it is an external \
              label of the reader, set remote_read.reader_labels here or filter_external_labels: false there"
         );
@@ -185,32 +219,28 @@ fn existing(state: &ApiState, query: &Asked) -> Vec<ChunkedSeries> {
     all.into_iter().map(|labels| ChunkedSeries { labels, chunks: Vec::new() }).collect()
 }
 
-fn send(
+async fn send(
     state: &ApiState,
     response: ResponseType,
     results: Vec<Vec<ChunkedSeries>>,
 ) -> Result<Response, ApiError> {
-    let (body, held) = match response {
-        ResponseType::Samples => {
-            let body = remote_read_response::samples(&results)
-                .map_err(|error| ApiError::new(ErrorType::Internal, error.to_string()))?;
-            let held = body.len();
-            (Some(body), held)
-        }
-        ResponseType::StreamedXorChunks => {
-            let chunks = results.iter().flatten().flat_map(|series| &series.chunks);
-            (None, chunks.map(|chunk| chunk.bytes.len()).sum())
-        }
+    let bytes_of_chunk = |chunk: &XorChunk| match response {
+        ResponseType::Samples => usize::from(chunk.samples) * SAMPLE_BYTES,
+        ResponseType::StreamedXorChunks => chunk.bytes.len(),
     };
+    let held = results.iter().flatten().flat_map(|series| &series.chunks).map(bytes_of_chunk).sum();
     let reserved = state.memory().reserve(held).map_err(|full| ApiError::busy(full.to_string()))?;
     // Not marked as our own: it must not be compressed once more, and no browser reads it.
-    let mut answer = match body {
-        Some(body) => {
+    let mut answer = match response {
+        ResponseType::Samples => {
+            let work = tokio::task::spawn_blocking(move || remote_read_response::samples(&results));
+            let body = work.await.map_err(|fault| ApiError::new(ErrorType::Internal, fault.to_string()))?;
+            let body = body.map_err(|fault| ApiError::new(ErrorType::Internal, fault.to_string()))?;
             let mut answer = Response::new(Body::from(body));
             answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("snappy"));
             answer
         }
-        None => {
+        ResponseType::StreamedXorChunks => {
             let series = results
                 .into_iter()
                 .enumerate()

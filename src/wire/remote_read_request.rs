@@ -1,8 +1,11 @@
 //! A remote-read request: from a snappy block to checked queries.
 //!
-//! Whoever can reach the port can send one, so every size is bounded before anything is allocated for it.
+//! Whoever can reach the port can send one, so every size is bounded before anything is allocated for it: the announced
+//! one before decompressing, and the number of elements before decoding, since two bytes of an empty query become a
+//! hundred in memory.
 
 use prost::Message as _;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
 use super::remote_read::label_matcher::Type;
 use super::remote_read::read_request::ResponseType;
@@ -10,14 +13,20 @@ use super::remote_read::{Query, ReadRequest};
 use crate::series::{MatchOp, Matcher};
 use crate::unit::Timestamp;
 
-/// The largest request, in bytes, before and after decompression. A query with ten matchers has less than one KiB.
-pub const MAX_REQUEST_BYTES: usize = 1 << 20;
+/// The largest request, in bytes, before and after decompression.
+pub const MAX_REQUEST_BYTES: usize = 32 << 20;
 
 /// The most queries of one request. Prometheus sends one.
 pub const MAX_QUERIES: usize = 64;
 
 /// The most matchers of one query.
 pub const MAX_MATCHERS: usize = 64;
+
+/// The longest name or value of a matcher, in bytes.
+pub const MAX_MATCHER_BYTES: usize = 64 << 10;
+
+/// The most values of any other list of a request: accepted response types, labels in hints.
+const MAX_LISTED: usize = 1_024;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +55,15 @@ pub enum RequestError {
         /// How many.
         count: usize,
     },
+    /// A matcher that no series can need.
+    #[error("a matcher's name or value has {bytes} bytes, allowed are {MAX_MATCHER_BYTES}")]
+    LongMatcher {
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// Too long a list of something else.
+    #[error("the request lists more than {MAX_LISTED} response types, or labels to group by")]
+    TooManyListed,
     /// A comparison that is none of `=`, `!=`, `=~` and `!~`.
     #[error(
         "the matcher of label `{label}` has the unknown type {kind}; known are 0 (=), 1 (!=), 2 (=~), 3 (!~)"
@@ -85,35 +103,109 @@ pub struct RemoteQuery {
     pub existence_only: bool,
 }
 
+/// How many bytes a body has after decompression, as it says itself. Nothing is decompressed.
+///
+/// # Errors
+/// Where that, or the body, is more than [`MAX_REQUEST_BYTES`], or the body begins with no size.
+pub fn announced(body: &[u8]) -> Result<usize, RequestError> {
+    if body.len() > MAX_REQUEST_BYTES {
+        return Err(RequestError::TooLarge { bytes: body.len() });
+    }
+    match snap::raw::decompress_len(body) {
+        Ok(bytes) if bytes > MAX_REQUEST_BYTES => Err(RequestError::TooLarge { bytes }),
+        Ok(bytes) => Ok(bytes),
+        // Beyond 4 GiB the library does not read on.
+        Err(snap::Error::TooBig { given, .. }) => {
+            Err(RequestError::TooLarge { bytes: usize::try_from(given).unwrap_or(usize::MAX) })
+        }
+        Err(error) => Err(RequestError::Snappy(error.to_string())),
+    }
+}
+
 /// Reads the body of a request.
 ///
 /// # Errors
 /// The first fault.
 pub fn decode(body: &[u8]) -> Result<RemoteRead, RequestError> {
-    if body.len() > MAX_REQUEST_BYTES {
-        return Err(RequestError::TooLarge { bytes: body.len() });
-    }
-    let snappy = |error: snap::Error| RequestError::Snappy(error.to_string());
-    let bytes = match snap::raw::decompress_len(body) {
-        Ok(bytes) => bytes,
-        // Beyond 4 GiB the library does not read on.
-        Err(snap::Error::TooBig { given, .. }) => {
-            return Err(RequestError::TooLarge { bytes: usize::try_from(given).unwrap_or(usize::MAX) });
-        }
-        Err(error) => return Err(snappy(error)),
-    };
-    if bytes > MAX_REQUEST_BYTES {
-        return Err(RequestError::TooLarge { bytes });
-    }
-    let message = snap::raw::Decoder::new().decompress_vec(body).map_err(snappy)?;
+    announced(body)?;
+    let message = snap::raw::Decoder::new()
+        .decompress_vec(body)
+        .map_err(|error| RequestError::Snappy(error.to_string()))?;
+    count(&message)?;
     let request = ReadRequest::decode(&*message).map_err(|error| RequestError::Message(error.to_string()))?;
-    if request.queries.len() > MAX_QUERIES {
-        return Err(RequestError::TooManyQueries { count: request.queries.len() });
-    }
     Ok(RemoteRead {
         response: response_type(&request.accepted_response_types)?,
         queries: request.queries.into_iter().map(query).collect::<Result<_, _>>()?,
     })
+}
+
+/// Counts what the message holds, without keeping any of it.
+fn count(message: &[u8]) -> Result<(), RequestError> {
+    const QUERIES: u32 = 1;
+    const RESPONSE_TYPES: u32 = 2;
+    const MATCHERS: u32 = 3;
+    const HINTS: u32 = 4;
+    let (mut queries, mut types) = (0, 0);
+    let mut within = Vec::new();
+    fields(message, |field, value| {
+        match field {
+            QUERIES => {
+                queries += 1;
+                if queries <= MAX_QUERIES {
+                    within.push(value);
+                }
+            }
+            // Packed or one by one: each has a byte at least.
+            RESPONSE_TYPES => types += value.len().max(1),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if queries > MAX_QUERIES {
+        return Err(RequestError::TooManyQueries { count: queries });
+    }
+    for query in within {
+        let (mut matchers, mut listed) = (0, 0);
+        fields(query, |field, value| {
+            match field {
+                MATCHERS => matchers += 1,
+                HINTS => fields(value, |_, _| {
+                    listed += 1;
+                    Ok(())
+                })?,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if matchers > MAX_MATCHERS {
+            return Err(RequestError::TooManyMatchers { count: matchers });
+        }
+        types = types.max(listed);
+    }
+    if types > MAX_LISTED { Err(RequestError::TooManyListed) } else { Ok(()) }
+}
+
+/// Shows each field of a message: its number, and its bytes where it has a length.
+fn fields<'a>(
+    mut message: &'a [u8],
+    mut show: impl FnMut(u32, &'a [u8]) -> Result<(), RequestError>,
+) -> Result<(), RequestError> {
+    let damaged = |error: prost::DecodeError| RequestError::Message(error.to_string());
+    while !message.is_empty() {
+        let (field, wire_type) = decode_key(&mut message).map_err(damaged)?;
+        if wire_type == WireType::LengthDelimited {
+            let length = decode_varint(&mut message).map_err(damaged)?;
+            let cut = || RequestError::Message("it ends within a field".to_owned());
+            let length = usize::try_from(length).map_err(|_| cut())?;
+            let (value, rest) = message.split_at_checked(length).ok_or_else(cut)?;
+            message = rest;
+            show(field, value)?;
+        } else {
+            skip_field(wire_type, field, &mut message, DecodeContext::default()).map_err(damaged)?;
+            show(field, &[])?;
+        }
+    }
+    Ok(())
 }
 
 /// The first that is known. A list that is empty is that of readers from before there was a choice.
@@ -126,10 +218,11 @@ fn response_type(accepted: &[i32]) -> Result<ResponseType, RequestError> {
 }
 
 fn query(query: Query) -> Result<RemoteQuery, RequestError> {
-    if query.matchers.len() > MAX_MATCHERS {
-        return Err(RequestError::TooManyMatchers { count: query.matchers.len() });
-    }
     let matchers = query.matchers.into_iter().map(|matcher| {
+        let bytes = matcher.name.len().max(matcher.value.len());
+        if bytes > MAX_MATCHER_BYTES {
+            return Err(RequestError::LongMatcher { bytes });
+        }
         let op = match Type::try_from(matcher.r#type) {
             Ok(Type::Eq) => MatchOp::Equal,
             Ok(Type::Neq) => MatchOp::NotEqual,
@@ -203,6 +296,37 @@ mod tests {
         );
         let types = ReadRequest { queries: vec![], accepted_response_types: vec![2, 9] };
         assert_eq!(refused(&types), RequestError::NoResponseType(vec![2, 9]));
+        let long = LabelMatcher { value: "v".repeat(MAX_MATCHER_BYTES + 1), ..matcher(0) };
+        assert_eq!(
+            refused(&with(vec![asks(vec![long])])),
+            RequestError::LongMatcher { bytes: MAX_MATCHER_BYTES + 1 }
+        );
+    }
+
+    #[test]
+    fn what_would_grow_in_memory_is_counted_before_it_is_decoded() {
+        let types = |count| ReadRequest { queries: vec![], accepted_response_types: vec![0; count] };
+        assert_eq!(refused(&types(MAX_LISTED + 1)), RequestError::TooManyListed);
+        assert!(decode(&compressed(&types(MAX_LISTED).encode_to_vec())).is_ok());
+        // One by one, as an encoder may also write them.
+        assert_eq!(decode(&compressed(&[0x10, 0].repeat(MAX_LISTED + 1))), Err(RequestError::TooManyListed));
+        let hints = ReadHints { grouping: vec![String::new(); MAX_LISTED + 1], ..ReadHints::default() };
+        let queries = vec![Query { hints: Some(hints), ..asks(vec![]) }];
+        let request = ReadRequest { queries, accepted_response_types: vec![] };
+        assert_eq!(refused(&request), RequestError::TooManyListed);
+        let millions = compressed(&[0x0a, 0].repeat(8 << 20));
+        assert_eq!(decode(&millions), Err(RequestError::TooManyQueries { count: 8 << 20 }));
+    }
+
+    #[test]
+    fn a_request_of_many_long_matchers_is_read() {
+        let long =
+            |name: usize| LabelMatcher { name: name.to_string(), value: "v".repeat(7 << 10), r#type: 0 };
+        let queries = vec![asks((0..MAX_MATCHERS).map(long).collect()); MAX_QUERIES];
+        let message = ReadRequest { queries, accepted_response_types: vec![] }.encode_to_vec();
+        assert!((MAX_REQUEST_BYTES / 2..MAX_REQUEST_BYTES).contains(&message.len()), "{}", message.len());
+        let read = decode(&compressed(&message)).unwrap();
+        assert_eq!((read.queries.len(), read.queries[63].matchers.len()), (MAX_QUERIES, MAX_MATCHERS));
     }
 
     #[test]

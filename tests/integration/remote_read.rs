@@ -1,8 +1,8 @@
 //! Remote read over an upstream in memory: what is answered, from where, and what is refused.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use emac::series::{Labels, STALE_NAN_BITS, StepGrid};
@@ -40,9 +40,11 @@ spec:
 ";
 
 /// Three hours of two services, scraped a second before each grid point, by a server that can be cut off.
-struct Shop {
+pub(crate) struct Shop {
     inner: EmbeddedUpstream,
     down: AtomicBool,
+    /// Queries with this text are refused; empty: none.
+    refused: Mutex<&'static str>,
     asked: AtomicUsize,
     forwarded: AtomicUsize,
 }
@@ -74,13 +76,24 @@ impl Shop {
         Arc::new(Self {
             inner,
             down: AtomicBool::default(),
+            refused: Mutex::default(),
             asked: AtomicUsize::default(),
             forwarded: AtomicUsize::default(),
         })
     }
 
-    fn check(&self) -> Result<(), UpstreamError> {
+    /// Refuses queries with this text from now on.
+    pub(crate) fn refuse(&self, text: &'static str) {
+        *self.refused.lock().unwrap() = text;
+    }
+
+    fn check(&self, query: &str) -> Result<(), UpstreamError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        let refused = *self.refused.lock().unwrap();
+        if !refused.is_empty() && query.contains(refused) {
+            let message = "too much".to_owned();
+            return Err(UpstreamError::Refused { upstream: "shop".into(), status: 422, message });
+        }
         if self.down.load(Ordering::SeqCst) {
             return Err(UpstreamError::Unreachable { upstream: "shop".into(), fault: "cut off".into() });
         }
@@ -99,7 +112,7 @@ impl Upstream for Shop {
         at: Timestamp,
         by: Instant,
     ) -> BoxFuture<'_, Result<Answer, UpstreamError>> {
-        let checked = self.check();
+        let checked = self.check(query);
         let answer = self.inner.instant(query, at, by);
         Box::pin(async move { checked.and(answer.await) })
     }
@@ -110,7 +123,7 @@ impl Upstream for Shop {
         grid: StepGrid,
         by: Instant,
     ) -> BoxFuture<'_, Result<Answer, UpstreamError>> {
-        let checked = self.check();
+        let checked = self.check(query);
         let answer = self.inner.range(query, grid, by);
         Box::pin(async move { checked.and(answer.await) })
     }
@@ -128,7 +141,7 @@ fn at(i: i64) -> i64 {
     BEGIN + i * STEP
 }
 
-fn start(options: Options) -> (Served, Arc<Shop>) {
+pub(crate) fn start(options: Options) -> (Served, Arc<Shop>) {
     let shop = Shop::new();
     let upstream = Arc::clone(&shop);
     let served =
@@ -137,7 +150,7 @@ fn start(options: Options) -> (Served, Arc<Shop>) {
 }
 
 /// Evaluates the points `from..=to`, each five seconds late.
-fn evaluate(served: &Served, from: i64, to: i64) {
+pub(crate) fn evaluate(served: &Served, from: i64, to: i64) {
     for i in from..=to {
         served.clock.store(at(i) + 5_000, Ordering::SeqCst);
         served.evaluate();
@@ -409,12 +422,27 @@ fn hostile_requests_are_refused_at_once() {
         ("one that is too large", body(vec![query("", &["a=~((x{100}){100}){100}"], 0, 1)], &[]), 400),
         ("many that are large", body(vec![query("", &bombs, 0, 1); 4], &[]), 400),
         ("too many", body(vec![query("", &["a=~b"; 60], 0, 1); 60], &[]), 400),
-        ("2 MiB that compress well", snap::raw::Encoder::new().compress_vec(&vec![0; 2 << 20]).unwrap(), 413),
+        (
+            "33 MiB that compress well",
+            snap::raw::Encoder::new().compress_vec(&vec![0; 33 << 20]).unwrap(),
+            413,
+        ),
+        (
+            "16 million queries",
+            snap::raw::Encoder::new().compress_vec(&[10, 0].repeat(16 << 20)).unwrap(),
+            400,
+        ),
+        (
+            "a label of 65 KiB",
+            body(vec![query("", &[&format!("a={}", "x".repeat(65 << 10))], 0, 1)], &[]),
+            400,
+        ),
     ] {
         let begun = Instant::now();
         let reply = post(&served.url, &request);
         assert_eq!(reply.status, status, "{what}: {}", reply.text());
         assert_eq!(reply.json()["status"], "error", "{what}");
+        println!("{what}: {} in {:?}", reply.status, begun.elapsed());
         assert!(begun.elapsed() < Duration::from_secs(3), "{what} took {:?}", begun.elapsed());
     }
     // An announced length is refused before anything was sent.
