@@ -10,7 +10,7 @@ use super::counters::add;
 use super::engine::Engine;
 use super::history::SpanOptions;
 use super::model::ModelledJourney;
-use super::samples::{Point, PointState};
+use super::samples::{JourneySamples, Point, PointState};
 use super::selection::SelectError;
 use crate::series::StepGrid;
 use crate::unit::Timestamp;
@@ -84,7 +84,7 @@ impl Engine {
         let first = gap.until.plus_millis(-interval * BLOCK_POINTS).max(gap.horizon);
         let Ok(grid) = StepGrid::new(first, last, self.settings.interval) else { return };
         let count = u64::try_from(grid.points() * gap.journeys.len()).unwrap_or(u64::MAX);
-        let options = SpanOptions { window: None, half_speed: true };
+        let options = SpanOptions { window: None, block_points: None, half_speed: true };
         let mut attempt = 0;
         let filled = loop {
             attempt += 1;
@@ -95,29 +95,31 @@ impl Engine {
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         };
-        let columns: Vec<Vec<Point>> = match filled {
+        let older: Vec<JourneySamples> = match filled {
             Ok(span) => {
                 add(&self.counting.backfilled_points, count);
-                span.journeys
+                span.journeys.into_iter().filter_map(|mut blocks| blocks.pop()).collect()
             }
             Err(fault) => {
                 add(&self.counting.unfilled_points, count);
                 let fault = Arc::new(SelectError::Upstream { fault: fault.to_string(), age: None });
-                let empty = grid.iter().map(|time| Point {
-                    time,
-                    state: PointState::Unanswered(Arc::clone(&fault)),
-                    samples: Vec::new(),
-                });
-                let empty: Vec<Point> = empty.collect();
-                vec![empty; gap.journeys.len()]
+                let state = PointState::Unanswered(fault);
+                let empty = |_| {
+                    let mut empty = JourneySamples::default();
+                    for time in grid.iter() {
+                        empty.append(&Point { time, state: state.clone(), samples: Vec::new() });
+                    }
+                    empty
+                };
+                gap.journeys.iter().map(empty).collect()
             }
         };
-        for (known, points) in gap.journeys.iter().zip(columns) {
+        for (known, older) in gap.journeys.iter().zip(older) {
             // A reload while this was under way: these are not the journey's points any more.
             let current = self.model().journey(&known.journey.name).is_some_and(|now| now.info == known.info);
             if current {
                 let kept = self.kept(&known.journey.name);
-                kept.write().unwrap_or_else(PoisonError::into_inner).prepend(&points, gap.until);
+                kept.write().unwrap_or_else(PoisonError::into_inner).prepend(&older, gap.until);
             }
         }
     }

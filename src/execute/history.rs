@@ -82,10 +82,10 @@ impl Default for History {
     }
 }
 
-/// The points of some journeys on a grid.
+/// The points of some journeys on a grid, compressed as they are made: with its labels a sample has half a KiB.
 pub(super) struct Span {
-    /// One for each journey, in their order.
-    pub(super) journeys: Vec<Vec<Point>>,
+    /// For each journey, in their order: its points, in blocks, in the order of time.
+    pub(super) journeys: Vec<Vec<JourneySamples>>,
     /// Whether every query was answered completely, so that asking again would give the same.
     pub(super) complete: bool,
 }
@@ -95,6 +95,8 @@ pub(super) struct Span {
 pub(super) struct SpanOptions {
     /// Only this window; `None`: all.
     pub(super) window: Option<Window>,
+    /// Begin a new block at multiples of so many points; `None`: all in one.
+    pub(super) block_points: Option<i64>,
     /// Sleep as long as the work took, so that it costs at most half a core.
     pub(super) half_speed: bool,
 }
@@ -139,15 +141,21 @@ impl Engine {
             ToString::to_string,
         );
         let settings = self.read_settings();
+        let block_millis = options.block_points.map(|points| self.interval_millis().saturating_mul(points));
         let permit = Arc::clone(&self.side_work).acquire_owned().await;
         let worked = blocking(move || {
             let _permit = permit;
             let mut composer = Composer::new();
             let mut work = Work::default();
             let mut previous: Vec<Option<Arc<Evaluation>>> = vec![None; journeys.len()];
-            let mut all: Vec<Vec<Point>> = vec![Vec::with_capacity(grid.points()); journeys.len()];
+            let mut all: Vec<Vec<JourneySamples>> = journeys.iter().map(|_| Vec::new()).collect();
+            let mut block = None;
             for time in grid.iter() {
                 let began = Instant::now();
+                let of = block_millis.map(|length| time.millis().div_euclid(length));
+                if block.replace(of) != Some(of) {
+                    all.iter_mut().for_each(|blocks| blocks.push(JourneySamples::default()));
+                }
                 let readings = Answers::new(&plan, &fetched.outcomes).read(time, None, &settings);
                 for (at, (known, mut reading)) in journeys.iter().zip(readings).enumerate() {
                     if let Some(window) = &options.window {
@@ -157,12 +165,15 @@ impl Engine {
                     let evaluation =
                         evaluate::evaluate(known, time, reading, before, &mut composer, &mut work)
                             .map(Arc::new);
-                    all[at].push(match &evaluation {
+                    let point = match &evaluation {
                         Some(evaluation) => {
                             Point { time, state: PointState::Answered, samples: render::samples(evaluation) }
                         }
                         None => unanswered(known, time, before, &fault),
-                    });
+                    };
+                    if let Some(block) = all[at].last_mut() {
+                        block.append(&point);
+                    }
                     previous[at] = evaluation.or(previous[at].take());
                 }
                 if options.half_speed {
@@ -259,7 +270,8 @@ impl Engine {
         let Ok(grid) = StepGrid::new(first.start, end.min(newest), self.settings.interval) else {
             return Ok(Vec::new());
         };
-        let options = SpanOptions { window: first.window, half_speed: false };
+        let options =
+            SpanOptions { window: first.window, block_points: Some(BLOCK_POINTS), half_speed: false };
         let span = self.span(vec![known.clone()], grid, options, deadline).await.map_err(|fault| {
             let newest = self.latest.load();
             let newest = newest.iter().find(|evaluation| evaluation.journey.name == known.journey.name);
@@ -268,17 +280,11 @@ impl Engine {
                 age: newest.and_then(|newest| newest.evidence_age),
             }
         })?;
-        let points = span.journeys.into_iter().next().unwrap_or_default();
-        let length = self.interval_millis().saturating_mul(BLOCK_POINTS);
         let mut blocks = Vec::new();
-        for points in
-            points.chunk_by(|a, b| a.time.millis().div_euclid(length) == b.time.millis().div_euclid(length))
-        {
-            let Some(start) = points.first().map(|point| point.time) else { continue };
-            let mut samples = JourneySamples::default();
-            points.iter().for_each(|point| samples.append(point));
+        for samples in span.journeys.into_iter().next().unwrap_or_default() {
+            let Some(start) = samples.points().first_key_value().map(|(&start, _)| start) else { continue };
+            let whole = i64::try_from(samples.points().len()) == Ok(BLOCK_POINTS);
             let block: Block = Arc::new(RwLock::new(samples));
-            let whole = i64::try_from(points.len()) == Ok(BLOCK_POINTS);
             if whole && span.complete {
                 self.history.blocks.insert(BlockKey { start, ..first.clone() }, Arc::clone(&block)).await;
             }

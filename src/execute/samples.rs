@@ -136,41 +136,33 @@ impl JourneySamples {
         self.points.last_key_value().map(|(&last, _)| last)
     }
 
-    /// Puts consecutive points before all others, newest chunk by chunk. `next` is the grid point after the last of
-    /// them: a series that ends there gets its stale marker there.
-    pub(super) fn prepend(&mut self, points: &[Point], next: Timestamp) {
+    /// Puts what was kept of consecutive points before all others. `next` is the grid point after the last of them: a
+    /// series that ends there gets its stale marker there. Ignored where they are not before all others.
+    pub(super) fn prepend(&mut self, older: &Self, next: Timestamp) {
         let first_known = self.points.first_key_value().map(|(&first, _)| first);
-        if points.iter().any(|point| first_known.is_some_and(|first| point.time >= first)) {
+        let last = older.points.last_key_value().map(|(&last, _)| last);
+        if last.zip(first_known).is_some_and(|(last, first)| last >= first) {
             return;
         }
-        let mut columns: BTreeMap<u32, Vec<Sample>> = BTreeMap::new();
-        let mut previous: Vec<u32> = Vec::new();
-        for point in points {
-            let ids: Vec<u32> = point
-                .samples
-                .iter()
-                .map(|(labels, value)| {
-                    let id = self.intern(labels);
-                    columns.entry(id).or_default().push(Sample { time: point.time, value: *value });
-                    id
-                })
+        let mut alive = vec![false; older.series.len()];
+        older.order.iter().for_each(|&id| alive[id as usize] = true);
+        for (series, alive) in older.series.iter().zip(alive) {
+            let (Some(from), Some(to)) = (series.first(), last) else { continue };
+            let labels = series.labels.iter();
+            let labels: SymbolLabels = labels
+                .map(|&(name, value)| (self.symbol(older.text(name)), self.symbol(older.text(value))))
                 .collect();
-            for id in std::mem::replace(&mut previous, ids) {
-                end(&mut columns, id, point.time);
+            let id = self.intern_symbols(labels);
+            let mut samples = series.samples(from, to);
+            let goes_on = || self.series[id as usize].first().is_some_and(|first| first <= next);
+            if alive && !goes_on() {
+                samples.push(Sample { time: next, value: STALE });
             }
-            self.points.insert(point.time, point.state.clone());
-        }
-        for id in previous {
-            let goes_on = self.series[id as usize].first().is_some_and(|first| first <= next);
-            if !goes_on {
-                end(&mut columns, id, next);
-            }
-        }
-        for (id, samples) in columns {
             let chunks = chunks_of(&samples);
             self.sample_bytes += chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>();
             self.series[id as usize].full.splice(0..0, chunks);
         }
+        self.points.extend(older.points.iter().map(|(&time, state)| (time, state.clone())));
     }
 
     /// Forgets points and whole chunks that lie before `time`.
@@ -285,8 +277,12 @@ impl JourneySamples {
 
     /// The series of these labels, made where there is none.
     fn intern(&mut self, labels: &Labels) -> u32 {
-        let pairs: SymbolLabels =
-            labels.iter().map(|(name, value)| (self.symbol(name), self.symbol(value))).collect();
+        let pairs = labels.iter().map(|(name, value)| (self.symbol(name), self.symbol(value)));
+        let pairs = pairs.collect();
+        self.intern_symbols(pairs)
+    }
+
+    fn intern_symbols(&mut self, pairs: SymbolLabels) -> u32 {
         let mut hasher = FxHasher::default();
         pairs.hash(&mut hasher);
         let bucket = self.by_hash.entry(hasher.finish()).or_default();
@@ -351,15 +347,6 @@ impl KeptSeries {
     }
 }
 
-/// A stale marker at `time`, where the column has no sample yet.
-fn end(columns: &mut BTreeMap<u32, Vec<Sample>>, id: u32, time: Timestamp) {
-    if let Some(column) = columns.get_mut(&id)
-        && column.last().is_none_or(|last| last.time < time)
-    {
-        column.push(Sample { time, value: STALE });
-    }
-}
-
 fn chunks_of(samples: &[Sample]) -> Vec<Chunk> {
     let cut = samples.chunks(usize::from(xor_chunk::MAX_SAMPLES));
     cut.filter_map(|samples| {
@@ -386,6 +373,12 @@ mod tests {
     fn point(time: i64, samples: &[(&str, f64)]) -> Point {
         let samples = samples.iter().map(|&(name, value)| (Labels::named(name).with("journey", "j"), value));
         Point { time: at(time), state: PointState::Answered, samples: samples.collect() }
+    }
+
+    fn kept(points: &[Point]) -> JourneySamples {
+        let mut kept = JourneySamples::default();
+        points.iter().for_each(|point| kept.append(point));
+        kept
     }
 
     fn named(name: &str) -> MatcherSet {
@@ -416,7 +409,7 @@ mod tests {
         kept.append(&point(2, &[("a", 1.0)]));
         kept.append(&point(2, &[("a", 9.0)]));
         kept.append(&point(1, &[("a", 9.0)]));
-        kept.prepend(&[point(2, &[("a", 9.0)])], at(3));
+        kept.prepend(&self::kept(&[point(2, &[("a", 9.0)])]), at(3));
         assert_eq!(read(&kept, "a", 0, 9), [(2, Some(1.0))]);
     }
 
@@ -424,8 +417,9 @@ mod tests {
     fn blocks_put_before_the_rest_join_without_a_gap_and_end_what_does_not_go_on() {
         let mut kept = JourneySamples::default();
         kept.append(&point(10, &[("a", 10.0)]));
-        kept.prepend(&[point(8, &[("a", 8.0), ("b", 8.0)]), point(9, &[("a", 9.0), ("b", 9.0)])], at(10));
-        kept.prepend(&[point(6, &[("a", 6.0), ("c", 6.0)]), point(7, &[("a", 7.0)])], at(8));
+        let older = [point(8, &[("a", 8.0), ("b", 8.0)]), point(9, &[("b", 9.0), ("a", 9.0)])];
+        kept.prepend(&self::kept(&older), at(10));
+        kept.prepend(&self::kept(&[point(6, &[("c", 6.0), ("a", 6.0)]), point(7, &[("a", 7.0)])]), at(8));
         let whole: Vec<_> = (6..=10).map(|i| (i, Some(f64::from(i as i32)))).collect();
         assert_eq!(read(&kept, "a", 0, 20), whole);
         assert_eq!(read(&kept, "b", 0, 20), [(8, Some(8.0)), (9, Some(9.0)), (10, None)]);

@@ -1,4 +1,4 @@
-//! `emac serve` as its users run it, ended by its process id.
+//! `emac serve` as its users run it, ended by its process id. `EMAC_PROGRAM` names another build of it than the tests' own.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +15,8 @@ impl Binary {
 
     /// Listens on an address that others must know before.
     pub(crate) fn start_at(address: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_emac"))
+        let program = std::env::var("EMAC_PROGRAM");
+        let mut child = Command::new(program.as_deref().unwrap_or(env!("CARGO_BIN_EXE_emac")))
             .arg("serve")
             .args(arguments)
             .args(["--listen", address])

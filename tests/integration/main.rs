@@ -47,6 +47,7 @@ mod promql_traps;
 mod properties;
 mod remote_read;
 mod remote_read_client;
+mod remote_read_load;
 mod remote_read_prometheus;
 mod sensitivities;
 mod serve;

@@ -69,12 +69,16 @@ pub(crate) fn read(base: &str, asked: Query, accepted: &[i32]) -> Vec<ReadSeries
             reply.header("content-type"),
             Some("application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse")
         );
-        chunked(&reply.body)
     } else {
         assert_eq!(reply.header("content-type"), Some("application/x-protobuf"));
         assert_eq!(reply.header("content-encoding"), Some("snappy"));
-        sampled(&reply.body)
     }
+    decoded(&reply.body, accepted.first().copied().unwrap_or(SAMPLES))
+}
+
+/// The series of an answer to one query.
+pub(crate) fn decoded(body: &[u8], response: i32) -> Vec<ReadSeries> {
+    if response == CHUNKS { chunked(body) } else { sampled(body) }
 }
 
 fn sampled(body: &[u8]) -> Vec<ReadSeries> {
