@@ -168,7 +168,8 @@ async fn a_request_carries_time_deadline_tenant_and_credentials_below_the_prefix
     let upstream = HttpUpstream::new(settings).unwrap();
     upstream.instant("up{a=\"ä&b\"}", Timestamp::from_millis(1_435_781_430_781), soon()).await.unwrap();
     let seen = requests.recv().await.unwrap().to_ascii_lowercase();
-    let first = "get /prefix/api/v1/query?query=up%7ba%3d%22%c3%a4%26b%22%7d&time=1435781430.781&timeout=";
+    let first =
+        "get /prefix/api/v1/query?query=up%7ba%3d%22%c3%a4%26b%22%7d&time=1435781430.781&nocache=1&timeout=";
     assert!(seen.starts_with(first), "{seen}");
     assert!(
         seen.contains("x-scope-orgid: team-a\r\n") && seen.contains("authorization: basic dtpw\r\n"),

@@ -44,7 +44,7 @@ impl Server {
         panic!("{program} ends at once, on five ports");
     }
 
-    /// `victoria-metrics` that scrapes a target every second.
+    /// `victoria-metrics` that scrapes a target every second; everything else as it comes.
     pub(crate) fn store(target: &str) -> Self {
         Self::start("victoria-metrics", |folder| {
             let config = folder.join("scrape.yaml");
@@ -55,7 +55,6 @@ impl Server {
             vec![
                 format!("-promscrape.config={}", config.display()),
                 format!("-storageDataPath={}", folder.join("data").display()),
-                "-search.latencyOffset=0s".to_owned(),
                 "-search.disableCache".to_owned(),
             ]
         })
