@@ -152,6 +152,7 @@ pub(crate) struct Setup<'a> {
 /// A running Prometheus.
 pub(crate) struct Prometheus {
     child: Child,
+    arguments: Vec<String>,
     url: String,
     folder: tempfile::TempDir,
 }
@@ -184,26 +185,18 @@ impl Prometheus {
         // Another process may take the port between our look and its start: try again with another one.
         for _ in 0..5 {
             let port = free_port();
-            let mut child = Command::new("prometheus")
-                .arg(format!("--config.file={}", config.display()))
-                .arg(format!("--storage.tsdb.path={}", data.display()))
-                .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-                .arg("--storage.tsdb.retention.time=100y")
-                .arg("--log.level=warn")
-                .args(setup.flags)
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
+            let mut arguments = vec![
+                format!("--config.file={}", config.display()),
+                format!("--storage.tsdb.path={}", data.display()),
+                format!("--web.listen-address=127.0.0.1:{port}"),
+                "--storage.tsdb.retention.time=100y".to_owned(),
+                "--log.level=warn".to_owned(),
+            ];
+            arguments.extend(setup.flags.iter().map(|&flag| flag.to_owned()));
             let url = format!("http://127.0.0.1:{port}");
-            let up = wait_for("Prometheus to be ready", || {
-                if child.try_wait().unwrap().is_some() {
-                    return Some(false);
-                }
-                try_get(&format!("{url}/-/ready")).filter(|reply| reply.status == 200).map(|_| true)
-            });
-            if up {
-                return Self { child, url, folder };
+            let mut child = spawn(&arguments);
+            if is_up(&mut child, &url) {
+                return Self { child, arguments, url, folder };
             }
             let mut said = String::new();
             child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -233,11 +226,32 @@ impl Prometheus {
         wait_for(expression, || (!self.query(expression).as_array()?.is_empty()).then_some(()));
     }
 
+    /// Starts it again after [`Self::kill`], with all that it stored.
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(&self.arguments);
+        assert!(is_up(&mut self.child, &self.url), "Prometheus ended at once");
+    }
+
     /// Kills it at once and waits for its end.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts a program that is not ready yet.
+fn spawn(arguments: &[String]) -> Child {
+    Command::new("prometheus").args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Waits until it is ready, or has ended.
+fn is_up(child: &mut Child, url: &str) -> bool {
+    wait_for("Prometheus to be ready", || {
+        if child.try_wait().unwrap().is_some() {
+            return Some(false);
+        }
+        try_get(&format!("{url}/-/ready")).filter(|reply| reply.status == 200).map(|_| true)
+    })
 }
 
 impl Drop for Prometheus {

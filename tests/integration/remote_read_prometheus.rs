@@ -229,9 +229,6 @@ fn a_gap_shows_no_value_through_a_reader_either() {
     // The last value rests on evidence from before the end: one interval of grace, one to evaluate, the delay, and
     // what this machine needs.
     assert!(ended - killed < 15.0, "it ended {} s after the upstream", ended - killed);
-    let last = format!("timestamp(last_over_time({ESTIMATE}[5m]))");
-    let last = reader.query(&format!("max({last})"));
-    let _ = last;
     let newest = reader.query(&format!("{ESTIMATE}[2m]"))[0]["values"].clone();
     let newest = newest.as_array().unwrap().last().unwrap()[0].as_f64().unwrap();
     assert!(newest <= killed + 4.0, "a value at {newest}, {} s after the upstream ended", newest - killed);
@@ -248,6 +245,20 @@ fn a_gap_shows_no_value_through_a_reader_either() {
     // The verdict says review meanwhile.
     let gate = reader.query("emac_journey_gate{verdict=\"review\",window=\"1m\"}");
     assert_eq!(gate[0]["value"][1], "1", "{gate}");
+
+    // When the upstream is back, so are the values; the gap stays one.
+    upstream.restart();
+    reader.wait_for_series(ESTIMATE);
+    let back = reader.query(&format!("{ESTIMATE}[2m]"))[0]["values"].clone();
+    let times: Vec<f64> = back.as_array().unwrap().iter().map(|pair| pair[0].as_f64().unwrap()).collect();
+    let resumed = times.iter().copied().find(|time| *time > newest).unwrap();
+    println!("killed at {killed}, last value at {newest}, gone at {ended}, values again from {resumed} on");
+    assert!(resumed > ended, "{resumed}");
+    for later in [newest + 2.0, (newest + resumed) / 2.0, resumed - 0.5] {
+        let through = shown(reader.url(), later).json();
+        assert_eq!(through["data"]["result"], Json::Array(Vec::new()), "{later} through the reader");
+        assert_eq!(shown(proxy.url(), later).status, 422, "{later} directly");
+    }
 }
 
 #[test]
