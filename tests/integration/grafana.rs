@@ -181,6 +181,13 @@ fn what_the_datasource_asks_beside_queries_is_answered() {
         assert!(!entry["help"].as_str().unwrap().is_empty() && entry["unit"].is_string(), "{family}");
     }
     assert!(entries.keys().filter(|name| name.starts_with("emac_journey_")).count() > 20);
+    // Exemplars beside a graph: there are none, which is no error.
+    for times in ["start=0&end=1700000000.5", "start=1700000000000&end=1830302400000"] {
+        let exemplars = get(&demo.url, &format!("/api/v1/query_exemplars?query=emac_journey_gate&{times}"));
+        assert_eq!((exemplars.status, &exemplars.json()["data"]), (200, &serde_json::json!([])), "{times}");
+    }
+    assert_eq!(get(&demo.url, "/api/v1/query_exemplars?query=up&start=soon&end=1").status, 400);
+    assert_eq!(get(&demo.url, "/api/v1/rules").json()["data"]["groups"], serde_json::json!([]));
     // Suggestions: a post without a body, all in the URL; and a search by pattern.
     let target = format!(
         "/api/v1/label/__name__/values?match[]={}&limit=40000",

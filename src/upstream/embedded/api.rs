@@ -89,6 +89,15 @@ async fn respond(upstream: &EmbeddedUpstream, path: &str, request: Request<Body>
                 .collect();
             success(&known)
         }
+        // It holds no exemplars and evaluates no rules: nothing is found, which is no error.
+        ("/api/v1/query_exemplars", _) => {
+            parameters.required("query")?;
+            parameters.time("start")?;
+            parameters.time("end")?;
+            success(&json!([]))
+        }
+        ("/api/v1/rules", _) => success(&json!({"groups": []})),
+        ("/api/v1/alerts", _) => success(&json!({"alerts": []})),
         ("/api/v1/status/buildinfo", _) => success(&json!({
             "version": VERSION,
             "revision": "",
