@@ -162,6 +162,7 @@ impl Demo {
                 break;
             }
             self.run_unwatched(next.plus_millis(delay)).await?;
+            self.engine.evaluate_budgets().await;
             self.engine.evaluate_now(next).await;
             self.evaluated = next;
             views.push(self.view()?);

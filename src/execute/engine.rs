@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore};
 
+use super::budget::Budgets;
 use super::counters::{Counters, Counting};
 use super::evaluate;
 use super::fetch::Fetched;
@@ -60,6 +61,7 @@ pub struct Engine {
     pub(super) history: History,
     /// For queries whose answers are complete.
     pub(super) evaluations: Arc<Semaphore>,
+    pub(super) budgets: Budgets,
     /// For remote reads beyond what is kept.
     pub(super) old_reads: Arc<Semaphore>,
     /// How many series the newest round of evidence held.
@@ -90,6 +92,7 @@ impl Engine {
             counting: Counting::default(),
             history: History::default(),
             evaluations: Arc::new(Semaphore::new(super::query::EVALUATIONS)),
+            budgets: Budgets::default(),
             old_reads: Arc::new(Semaphore::new(super::remote_read::MAX_OLD_READS)),
             evidence_series: AtomicUsize::new(0),
             changed: Notify::new(),
@@ -99,9 +102,10 @@ impl Engine {
     }
 
     /// Evaluates at every grid point that is [`EvaluationSettings::delay`] old, until `shutdown` is done, and
-    /// back-fills in the background. A point that is missed because the pass before overran is skipped.
+    /// back-fills and evaluates budgets in the background. A point that is missed because the pass before overran is skipped.
     pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()> + Send) {
         let backfill = Arc::clone(&self).backfill();
+        let budgets = Arc::clone(&self).keep_budgets();
         let evaluating = async {
             let mut last = None;
             loop {
@@ -121,6 +125,7 @@ impl Engine {
             () = shutdown => {}
             () = evaluating => {}
             () = backfill => {}
+            () = budgets => {}
         }
     }
 

@@ -9,7 +9,7 @@ use crate::journey::Journey;
 use crate::journey::component::ComponentId;
 use crate::journey::evidence::{ComponentEvidence, Evidence, Measurement, Reason};
 use crate::plan::read::Reading;
-use crate::synthetic::evaluation::{Evaluation, Flaw, WindowEvaluation};
+use crate::synthetic::evaluation::{BudgetEvaluation, Evaluation, Flaw, WindowEvaluation};
 use crate::unit::{Seconds, Timestamp};
 
 /// How much was composed.
@@ -64,6 +64,7 @@ pub(super) fn evaluate(
         windows: evaluated,
         evidence_age: Some(age.unwrap_or(Seconds::ZERO)),
         flaws,
+        budget: None,
     })
 }
 
@@ -80,6 +81,7 @@ pub(super) fn unanswered(
         windows: Vec::new(),
         evidence_age: newest.and_then(|newest| aged(newest, time)),
         flaws: vec![Flaw { reason: Reason::Upstream, component: None }],
+        budget: None,
     }
 }
 
@@ -91,6 +93,16 @@ pub(super) fn stale(newest: &Evaluation, known: &ModelledJourney, time: Timestam
     again.evidence_age = aged(newest, time);
     with_flaw(&mut again, Reason::Stale);
     again
+}
+
+/// Adds what is left of the error budget, and names the components that it knows in part.
+pub(super) fn with_budget(mut evaluation: Evaluation, budget: Option<Arc<BudgetEvaluation>>) -> Evaluation {
+    for &component in budget.iter().flat_map(|budget| &budget.in_part) {
+        evaluation.flaws.push(Flaw { reason: Reason::Retention, component: Some(component) });
+    }
+    evaluation.flaws.sort_unstable();
+    evaluation.budget = budget;
+    evaluation
 }
 
 /// Adds a flaw of the journey as a whole.
@@ -110,6 +122,11 @@ pub(super) fn renders_alike(a: &Evaluation, b: &Evaluation) -> bool {
         && a.flaws == b.flaws
         && a.evidence_age == b.evidence_age
         && a.model == b.model
+        && match (&a.budget, &b.budget) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        }
 }
 
 fn aged(newest: &Evaluation, time: Timestamp) -> Option<Seconds> {
@@ -157,9 +174,16 @@ pub(super) fn shadow(known: &ModelledJourney, composer: &mut Composer) -> Evalua
     let composed =
         journey.windows.first().map(|&window| Arc::new(composer.compose(journey, &evidence(window), &[])));
     let windows =
-        journey.windows.iter().zip(std::iter::repeat(composed)).filter_map(|(&window, composed)| {
+        journey.windows.iter().zip(std::iter::repeat(composed.clone())).filter_map(|(&window, composed)| {
             Some(WindowEvaluation { window, evidence: Arc::new(evidence(window)), composition: composed? })
         });
+    let budget = journey.objectives.availability.as_ref().zip(composed.clone());
+    let budget = budget.map(|(objective, composition)| BudgetEvaluation {
+        time: Timestamp::default(),
+        window: objective.window,
+        composition,
+        in_part: Vec::new(),
+    });
     Evaluation {
         journey: Arc::clone(journey),
         model: known.info.clone(),
@@ -167,5 +191,6 @@ pub(super) fn shadow(known: &ModelledJourney, composer: &mut Composer) -> Evalua
         windows: windows.collect(),
         evidence_age: None,
         flaws: Vec::new(),
+        budget: budget.map(Arc::new),
     }
 }

@@ -45,7 +45,7 @@ impl Fetched {
 
 /// When a query is asked for.
 #[derive(Debug, Clone, Copy)]
-enum When {
+pub(super) enum When {
     Instant(Timestamp),
     Grid(StepGrid),
 }
@@ -134,7 +134,8 @@ async fn collect(
     fetched
 }
 
-async fn ask(
+/// Asks one query; whatever comes late is a failure.
+pub(super) async fn ask(
     upstream: &dyn Upstream,
     query: &PlannedQuery,
     when: When,

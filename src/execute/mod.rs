@@ -6,6 +6,7 @@
 //! is also the upstream, an evidence query would wait for a slot that the waiting rule itself holds.
 
 mod backfill;
+mod budget;
 pub mod counters;
 pub mod dialect;
 pub mod engine;

@@ -16,7 +16,7 @@ use crate::journey::evidence::Reason;
 use crate::plan::answer::Outcome;
 use crate::plan::evidence::PlannedQuery;
 use crate::plan::read::{Answers, Reading};
-use crate::synthetic::evaluation::Evaluation;
+use crate::synthetic::evaluation::{BudgetEvaluation, Evaluation};
 use crate::synthetic::render;
 use crate::unit::Timestamp;
 
@@ -35,6 +35,7 @@ struct Task {
     known: ModelledJourney,
     reading: Reading,
     newest: Option<Arc<Evaluation>>,
+    budget: Option<Arc<BudgetEvaluation>>,
     kept: Kept,
 }
 
@@ -111,6 +112,7 @@ impl Engine {
             known: known.clone(),
             reading,
             newest: state.good.get(&known.journey.name).cloned(),
+            budget: self.budgets.at(known, time),
             kept: self.kept(&known.journey.name),
         });
         let done = self.spread(tasks.collect(), &context).await;
@@ -203,9 +205,10 @@ impl Engine {
 
 impl Task {
     fn run(self, context: &Context, composer: &mut Composer, work: &mut Work) -> Done {
-        let Self { known, reading, newest, kept } = self;
+        let Self { known, reading, newest, budget, kept } = self;
         let time = context.time;
-        let fresh = evaluate::evaluate(&known, time, reading, newest.as_deref(), composer, work);
+        let fresh = evaluate::evaluate(&known, time, reading, newest.as_deref(), composer, work)
+            .map(|fresh| evaluate::with_budget(fresh, budget));
         let good = fresh.is_some();
         let repeats = fresh
             .as_ref()

@@ -69,6 +69,29 @@ impl Table {
         self.members.get(key).map_or(&[], Vec::as_slice)
     }
 
+    /// The sum of each series over the grid, as if asked for once at `time`.
+    #[must_use]
+    pub fn summed(&self, time: Timestamp) -> Self {
+        let there = |value: &&f64| value.to_bits() != STALE_NAN_BITS;
+        let sum =
+            |column: &[f64]| column.iter().filter(there).copied().reduce(|a, b| a + b).unwrap_or(ABSENT);
+        Self {
+            grid: StepGrid::instant(time, self.grid.step()),
+            members: self.members.clone(),
+            values: self.values.chunks_exact(self.grid.points()).map(sum).collect(),
+        }
+    }
+
+    /// How many points of the grid have a value of a member.
+    #[must_use]
+    pub fn points_with(&self, key: &str) -> usize {
+        let columns = self.member(key).iter().map(|member| member.series * self.grid.points());
+        let columns: Vec<&[f64]> =
+            columns.filter_map(|at| self.values.get(at..at + self.grid.points())).collect();
+        let has = |at: &usize| columns.iter().any(|column| column[*at].to_bits() != STALE_NAN_BITS);
+        (0..self.grid.points()).filter(has).count()
+    }
+
     /// How many series there are.
     #[must_use]
     pub fn len(&self) -> usize {

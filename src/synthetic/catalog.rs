@@ -106,9 +106,9 @@ families! {
     ERROR_BUDGET_BURN_RATE_PESSIMISTIC = "emac_journey_error_budget_burn_rate_pessimistic", "",
         "Unavailability relative to what the objective allows, by the pessimistic bound.";
     ERROR_BUDGET_REMAINING_ESTIMATE = "emac_journey_error_budget_remaining_estimate", "ratio",
-        "Share of the error budget that is left, by the estimate.";
+        "Share of the error budget that is left, by the estimate, over what the upstream retains of its window.";
     ERROR_BUDGET_REMAINING_PESSIMISTIC = "emac_journey_error_budget_remaining_pessimistic", "ratio",
-        "Share of the error budget that is left, by the pessimistic bound.";
+        "Share of the error budget that is left, by the pessimistic bound, over what the upstream retains of its window.";
     EVIDENCE_AGE = "emac_journey_evidence_age_seconds", "seconds",
         "Age of the oldest evidence used; +Inf where there was never any.";
     EVIDENCE_MISSING = "emac_journey_evidence_missing", "",

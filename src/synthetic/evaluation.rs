@@ -19,6 +19,19 @@ pub struct WindowEvaluation {
     pub composition: Arc<Composition>,
 }
 
+/// The evidence of the availability objective's window and what it composes to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BudgetEvaluation {
+    /// The window's end; some evaluations ago.
+    pub time: Timestamp,
+    /// What was summed over, as far as the upstream retains it.
+    pub window: Window,
+    /// What follows from it.
+    pub composition: Arc<Composition>,
+    /// The components whose evidence covers less than the window.
+    pub in_part: Vec<ComponentId>,
+}
+
 /// What is wrong with the evidence, and whose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flaw {
@@ -55,4 +68,6 @@ pub struct Evaluation {
     pub evidence_age: Option<Seconds>,
     /// Everything that is wrong with the evidence, over all windows, sorted and unique.
     pub flaws: Vec<Flaw>,
+    /// What is left of the error budget; `None` where that is not known, and in the past before the start.
+    pub budget: Option<Arc<BudgetEvaluation>>,
 }

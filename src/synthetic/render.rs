@@ -11,7 +11,7 @@ use crate::series::Labels;
 use crate::unit::{Probability, Seconds, Window};
 
 use super::catalog as name;
-use super::evaluation::{Evaluation, WindowEvaluation};
+use super::evaluation::{BudgetEvaluation, Evaluation, WindowEvaluation};
 
 /// Every synthetic sample of one evaluation, in a fixed order: the same journey with the same windows answered yields
 /// the same labels in the same places. External labels are not attached.
@@ -22,6 +22,7 @@ use super::evaluation::{Evaluation, WindowEvaluation};
 pub fn samples(evaluation: &Evaluation) -> Vec<(Labels, f64)> {
     let mut out = Samples { journey: &evaluation.journey, rendered: Vec::new() };
     out.objectives();
+    out.remaining(evaluation.budget.as_deref());
     out.budgets(&evaluation.windows);
     for window in &evaluation.windows {
         out.window(window);
@@ -64,6 +65,21 @@ impl Samples<'_> {
         if let Some(objective) = &journey.objectives.latency {
             let quantile = objective.quantile.to_string();
             self.push(name::OBJECTIVE_LATENCY, [("quantile", &quantile)], objective.threshold.get());
+        }
+    }
+
+    /// What the part of the objective's window that there is evidence of leaves of what may be lost in it; below 0 once
+    /// more was lost.
+    fn remaining(&mut self, budget: Option<&BudgetEvaluation>) {
+        let Some((objective, budget)) = self.journey.objectives.availability.as_ref().zip(budget) else {
+            return;
+        };
+        for (side, family) in [
+            (Side::Pessimistic, name::ERROR_BUDGET_REMAINING_PESSIMISTIC),
+            (Side::Estimate, name::ERROR_BUDGET_REMAINING_ESTIMATE),
+        ] {
+            let lost = budget.composition.availability.side(side).complement();
+            self.push(family, [], 1.0 - burn_rate(lost, objective.target.complement()));
         }
     }
 
@@ -413,6 +429,14 @@ mod tests {
                 flaw(Reason::Absent, Some(ComponentId(1))),
                 flaw(Reason::Model, None),
             ],
+            budget: answered.then(|| {
+                Arc::new(BudgetEvaluation {
+                    time: Timestamp::from_millis(0),
+                    window: minutes(30 * 1440),
+                    composition: Arc::new(composition()),
+                    in_part: Vec::new(),
+                })
+            }),
         }
     }
 
@@ -430,6 +454,9 @@ mod tests {
             (r#"emac_journey_availability_pessimistic{journey="checkout", window="5m"}"#, 0.99),
             (r#"emac_journey_availability_estimate{journey="checkout", window="5m"}"#, 0.998),
             (r#"emac_journey_availability_optimistic{journey="checkout", window="5m"}"#, 0.9995),
+            // 0.01 and 0.002 are lost of the 0.001 that may be.
+            (r#"emac_journey_error_budget_remaining_pessimistic{journey="checkout"}"#, -9.0),
+            (r#"emac_journey_error_budget_remaining_estimate{journey="checkout"}"#, -1.0),
             (
                 r#"emac_journey_latency_pessimistic_seconds{journey="checkout", quantile="0.99", window="5m"}"#,
                 f64::INFINITY,

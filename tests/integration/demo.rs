@@ -3,6 +3,7 @@
 use emac::algebra::composition::Bounded;
 use emac::demo::incident::{INCIDENTS, Schedule};
 use emac::demo::live::{Demo, View};
+use emac::journey::evidence::Reason;
 use emac::unit::{Probability, Timestamp, Window};
 
 const MINUTE: i64 = 60_000;
@@ -26,7 +27,9 @@ async fn in_steady_state_the_predictions_agree_with_what_users_saw() {
     assert_eq!(views.len(), 1);
     for evaluation in demo.engine().latest() {
         let journey = &evaluation.journey;
-        assert_eq!(evaluation.flaws, [], "{}", journey.name);
+        // Of the objectives' month the demo has half an hour.
+        let others = evaluation.flaws.iter().filter(|flaw| flaw.reason != Reason::Retention);
+        assert_eq!(others.count(), 0, "{}: {:?}", journey.name, evaluation.flaws);
         let answered = evaluation.windows.iter().find(|one| one.window == window).unwrap();
         let seen = demo.observed(&journey.name, window).unwrap().unwrap();
         assert!(seen.total > 100_000, "{}: {} requests", journey.name, seen.total);

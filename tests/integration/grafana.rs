@@ -151,6 +151,7 @@ fn the_one_journey_dashboard_tells_what_it_should() {
         ("bounds", "emac_journey_availability_pessimistic{"),
         ("bounds by assumption", "emac_journey_availability_bound{"),
         ("budget", "emac_journey_error_budget_burn_rate_pessimistic{"),
+        ("budget", "emac_journey_error_budget_remaining_pessimistic{"),
         ("distribution", "emac_journey_latency_pessimistic_seconds_bucket{"),
         ("contributors", "emac_journey_component_budget_share{"),
         ("contributors", "emac_journey_domain_budget_share{"),

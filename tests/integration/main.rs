@@ -16,6 +16,7 @@ mod connections;
 mod coverage;
 mod demo;
 mod emac_binary;
+mod error_budget;
 mod evidence_engine;
 mod evidence_http;
 mod evidence_prometheus;

@@ -59,6 +59,7 @@ fn evaluation(case: &Case, flaws: Vec<Flaw>) -> Arc<Evaluation> {
         }],
         evidence_age: Some(time(7.0)),
         flaws,
+        budget: None,
     })
 }
 

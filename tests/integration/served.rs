@@ -105,6 +105,11 @@ impl Served {
         self.runtime.as_ref().unwrap().block_on(selecting).unwrap().series
     }
 
+    /// Evaluates the budgets that are due.
+    pub(crate) fn evaluate_budgets(&self) {
+        self.runtime.as_ref().unwrap().block_on(self.engine.evaluate_budgets());
+    }
+
     /// Evaluates at the clock's time.
     pub(crate) fn evaluate(&self) {
         let now = Timestamp::from_millis(self.clock.load(Ordering::SeqCst));

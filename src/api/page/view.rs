@@ -7,6 +7,7 @@ use crate::algebra::composition::Composition;
 use crate::algebra::verdict::{Judgement, Verdict};
 use crate::derive::{Derivation, reason};
 use crate::journey::Journey;
+use crate::journey::evidence::Reason;
 use crate::synthetic::evaluation::Evaluation;
 use crate::unit::{Probability, Seconds, Window};
 
@@ -117,11 +118,13 @@ impl JourneyView {
         )
     }
 
-    /// Everything wrong with the evidence, over all windows: one entry a reason.
+    /// Everything wrong with the evidence, over all windows shown: one entry a reason. What is not retained of the
+    /// objective's window concerns none of them.
     #[must_use]
     pub fn troubles(&self) -> Vec<Trouble> {
         let mut troubles: Vec<Trouble> = Vec::new();
-        for flaw in &self.evaluation.flaws {
+        let shown = self.evaluation.flaws.iter().filter(|flaw| flaw.reason != Reason::Retention);
+        for flaw in shown {
             let name =
                 flaw.component.and_then(|id| self.journey().components.get(id.0)).map(|c| c.name.clone());
             let reason = flaw.reason.as_str();
