@@ -38,7 +38,7 @@ pub enum ParseError {
     LabelName(LiteralFault),
     /// A modifier of ranges that the parser does not know, so that the text may well be PromQL.
     #[error(
-        "{position}: the range modifier \"{modifier}\" is not supported over synthetic series: leave it out, or ask for \
+        "{position}: the range modifier \"{modifier}\" is not supported: leave it out, or ask a Prometheus that knows it for \
          the other series of the query alone"
     )]
     RangeModifier {
