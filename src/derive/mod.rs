@@ -11,6 +11,7 @@ pub mod derivation;
 pub mod distribution;
 pub mod evidence_file;
 pub mod formula;
+mod lines;
 pub mod model;
 pub mod number;
 pub mod reason;

@@ -1,68 +1,199 @@
-//! A journey's model as JSON, in the words of the language.
+//! A journey's model as a document in the words of the language.
 
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use super::formula;
-use crate::journey::Journey;
-use crate::journey::component::{ComponentKind, LatencyScope, Telemetry};
-use crate::journey::domain::DomainLatency;
+use crate::journey::component::{Component, ComponentKind, LatencyScope, LatencyUnit, Telemetry};
+use crate::journey::domain::{DomainLatency, FailureDomain};
 use crate::journey::governance::{BucketError, BurnRateTier, EvaluationMode};
 use crate::journey::operator::{BranchProbability, Operator};
+use crate::journey::{Journey, Parameter};
 
-/// The model as it is evaluated: defaults filled in, references resolved.
+/// The model as JSON.
 #[must_use]
 pub fn document(journey: &Journey) -> Value {
-    let components: Map<String, Value> = journey
-        .components
-        .iter()
-        .map(|component| {
-            let domains: Vec<_> = component
-                .domains
-                .iter()
-                .filter_map(|id| journey.domains.get(id.0))
-                .map(|domain| domain.name.as_str())
-                .collect();
-            let value = json!({
-                "kind": match component.kind {
-                    ComponentKind::Service => "service",
-                    ComponentKind::ExternalDependency => "external_dependency",
-                },
-                "atomicSLORef": component.atomic_slo_ref,
-                "contract": component.contract.map(|contract| contract.get()),
-                "failureDomains": domains,
-                "latency": match component.scope {
-                    LatencyScope::Exclusive => "exclusive",
-                    LatencyScope::Inclusive => "inclusive",
-                },
-                "telemetry": component.telemetry.as_ref().map(telemetry),
-            });
-            (component.name.clone(), value)
-        })
-        .collect();
-    json!({
-        "name": journey.name,
-        "digest": journey.digest,
-        "labels": journey.labels.iter().cloned().map(|(k, v)| (k, Value::String(v))).collect::<Map<_, _>>(),
-        "objectives": objectives(journey),
-        "windows": journey.windows.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "quantiles": journey.quantiles.iter().map(|quantile| quantile.get()).collect::<Vec<_>>(),
-        "operator": operator(journey, &journey.operator),
-        "components": components,
-        "failureDomains": journey.domains.iter().map(|domain| json!({
-            "name": domain.name,
-            "kind": if domain.declared { "declared" } else { "inferred" },
-            "description": domain.description,
-            "latency": match domain.latency {
+    serde_json::to_value(Model(journey)).unwrap_or_default()
+}
+
+/// The model as it is evaluated: defaults filled in, references resolved. It is written as it is walked, since a fleet's
+/// models are larger than all else that is reported of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Model<'a>(pub &'a Journey);
+
+impl Serialize for Model<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let journey = self.0;
+        let mut model = serializer.serialize_struct("Model", 12)?;
+        model.serialize_field("name", &journey.name)?;
+        model.serialize_field("digest", &journey.digest)?;
+        model
+            .serialize_field("labels", &Entries(|| journey.labels.iter().map(|(key, value)| (key, value))))?;
+        model.serialize_field("objectives", &objectives(journey))?;
+        model.serialize_field("windows", &texts(&journey.windows))?;
+        model.serialize_field("quantiles", &journey.quantiles.iter().map(|q| q.get()).collect::<Vec<_>>())?;
+        let edges: Vec<f64> = journey.latency_buckets.iter().map(|edge| edge.get()).collect();
+        model.serialize_field("latencyBuckets", &edges)?;
+        model.serialize_field("operator", &OperatorFields { journey, node: &journey.operator })?;
+        let components = || journey.components.iter().map(|c| (&c.name, ComponentFields::of(journey, c)));
+        model.serialize_field("components", &Entries(components))?;
+        let domains: Vec<_> = journey.domains.iter().map(DomainFields::of).collect();
+        model.serialize_field("failureDomains", &domains)?;
+        let parameters = || {
+            let fields =
+                |parameter: &Parameter| json!({"value": parameter.value, "promql": parameter.promql});
+            journey.parameters.iter().map(move |parameter| (&parameter.name, fields(parameter)))
+        };
+        model.serialize_field("parameters", &Entries(parameters))?;
+        model.serialize_field("governance", &governance(journey))?;
+        model.end()
+    }
+}
+
+/// A mapping of what a function yields.
+struct Entries<F>(F);
+
+impl<K: Serialize, V: Serialize, I: Iterator<Item = (K, V)>, F: Fn() -> I> Serialize for Entries<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map((self.0)())
+    }
+}
+
+fn texts<T: std::fmt::Display>(items: &[T]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+#[derive(Serialize)]
+struct ComponentFields<'a> {
+    kind: &'static str,
+    #[serde(rename = "atomicSLORef")]
+    slo: Option<&'a str>,
+    contract: Option<f64>,
+    #[serde(rename = "failureDomains")]
+    domains: Vec<&'a str>,
+    latency: &'static str,
+    telemetry: Option<TelemetryFields<'a>>,
+}
+
+impl<'a> ComponentFields<'a> {
+    fn of(journey: &'a Journey, component: &'a Component) -> Self {
+        let domains = component.domains.iter().filter_map(|id| journey.domains.get(id.0));
+        Self {
+            kind: match component.kind {
+                ComponentKind::Service => "service",
+                ComponentKind::ExternalDependency => "external_dependency",
+            },
+            slo: component.atomic_slo_ref.as_deref(),
+            contract: component.contract.map(|contract| contract.get()),
+            domains: domains.map(|domain| domain.name.as_str()).collect(),
+            latency: match component.scope {
+                LatencyScope::Exclusive => "exclusive",
+                LatencyScope::Inclusive => "inclusive",
+            },
+            telemetry: component.telemetry.as_ref().map(TelemetryFields::of),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum TelemetryFields<'a> {
+    Histogram {
+        histogram: &'a str,
+        matchers: Vec<String>,
+        success: Vec<String>,
+        unit: &'static str,
+    },
+    Queries {
+        good: &'a Option<String>,
+        total: &'a Option<String>,
+        latency: &'a Option<String>,
+        failure_latency: &'a Option<String>,
+        unit: &'static str,
+    },
+    Ratio {
+        ratio: &'a str,
+    },
+}
+
+impl<'a> TelemetryFields<'a> {
+    fn of(telemetry: &'a Telemetry) -> Self {
+        let named = |unit| match unit {
+            LatencyUnit::Seconds => "seconds",
+            LatencyUnit::Milliseconds => "milliseconds",
+        };
+        match telemetry {
+            Telemetry::Histogram { metric, matchers, success, unit } => Self::Histogram {
+                histogram: metric,
+                matchers: texts(matchers),
+                success: texts(success),
+                unit: named(*unit),
+            },
+            Telemetry::Queries { good, total, latency, failure_latency, unit } => {
+                Self::Queries { good, total, latency, failure_latency, unit: named(*unit) }
+            }
+            Telemetry::Ratio { query } => Self::Ratio { ratio: query },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct DomainFields<'a> {
+    name: &'a str,
+    kind: &'static str,
+    description: Option<&'a str>,
+    latency: Value,
+}
+
+impl<'a> DomainFields<'a> {
+    fn of(domain: &'a FailureDomain) -> Self {
+        Self {
+            name: &domain.name,
+            kind: if domain.declared { "declared" } else { "inferred" },
+            description: domain.description.as_deref(),
+            latency: match domain.latency {
                 DomainLatency::Shared => json!("shared"),
                 DomainLatency::Correlation(rho) => json!({"correlation": rho}),
                 DomainLatency::Independent => json!("independent"),
             },
-        })).collect::<Vec<_>>(),
-        "parameters": journey.parameters.iter().map(|parameter| {
-            (parameter.name.clone(), json!({"value": parameter.value, "promql": parameter.promql}))
-        }).collect::<Map<_, _>>(),
-        "governance": governance(journey),
-    })
+        }
+    }
+}
+
+/// The tree, each operator by its keyword and head.
+struct OperatorFields<'a> {
+    journey: &'a Journey,
+    node: &'a Operator,
+}
+
+impl Serialize for OperatorFields<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { journey, node } = *self;
+        let head = formula::head(journey, node);
+        if let Operator::Component(_) = node {
+            let mut fields = serializer.serialize_struct("Reference", 1)?;
+            fields.serialize_field("ref", &head)?;
+            return fields.end();
+        }
+        let mut fields = serializer.serialize_struct("Operator", 4)?;
+        fields.serialize_field("type", node.keyword())?;
+        fields.serialize_field("head", &head)?;
+        if let Operator::Cond(branches) = node {
+            let probability = |probability| match probability {
+                BranchProbability::Fixed(p) => json!(p.get()),
+                BranchProbability::Parameter(id) => {
+                    json!(journey.parameters.get(id.0).map(|parameter| parameter.name.as_str()))
+                }
+                BranchProbability::Remainder => Value::Null,
+            };
+            let all: Vec<_> = branches.iter().map(|branch| probability(branch.probability)).collect();
+            fields.serialize_field("probabilities", &all)?;
+        }
+        let operands: Vec<_> = node.children().into_iter().map(|node| Self { journey, node }).collect();
+        fields.serialize_field("operands", &operands)?;
+        fields.end()
+    }
 }
 
 fn objectives(journey: &Journey) -> Value {
@@ -70,6 +201,10 @@ fn objectives(journey: &Journey) -> Value {
         "availability": journey.objectives.availability.as_ref().map(|objective| json!({
             "window": objective.window.to_string(),
             "target": objective.target.get(),
+            "sli": objective.observed.as_ref().map(|(good, total)| json!({
+                "goodEventQuery": good,
+                "totalEventQuery": total,
+            })),
         })),
         "latency": journey.objectives.latency.as_ref().map(|objective| json!({
             "window": objective.window.to_string(),
@@ -77,43 +212,6 @@ fn objectives(journey: &Journey) -> Value {
             "threshold": objective.threshold.get(),
         })),
     })
-}
-
-fn telemetry(telemetry: &Telemetry) -> Value {
-    match telemetry {
-        Telemetry::Histogram { metric, matchers, success, .. } => json!({
-            "histogram": metric,
-            "matchers": matchers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "success": success.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        }),
-        Telemetry::Queries { good, total, latency, failure_latency, .. } => json!({
-            "good": good,
-            "total": total,
-            "latency": latency,
-            "failureLatency": failure_latency,
-        }),
-        Telemetry::Ratio { query } => json!({"ratio": query}),
-    }
-}
-
-/// The tree, each operator by its keyword and head.
-fn operator(journey: &Journey, node: &Operator) -> Value {
-    if let Operator::Component(_) = node {
-        return json!({"ref": formula::head(journey, node)});
-    }
-    let mut value = json!({"type": node.keyword(), "head": formula::head(journey, node)});
-    if let Operator::Cond(branches) = node {
-        let probability = |probability| match probability {
-            BranchProbability::Fixed(p) => json!(p.get()),
-            BranchProbability::Parameter(id) => {
-                json!(journey.parameters.get(id.0).map(|parameter| parameter.name.as_str()))
-            }
-            BranchProbability::Remainder => Value::Null,
-        };
-        value["probabilities"] = branches.iter().map(|branch| probability(branch.probability)).collect();
-    }
-    value["operands"] = node.children().into_iter().map(|operand| operator(journey, operand)).collect();
-    value
 }
 
 fn governance(journey: &Journey) -> Value {

@@ -1,25 +1,21 @@
 //! A derivation as text for a terminal of 100 columns: tables aligned, the operator tree drawn, no colour needed.
 
-use std::fmt::Write as _;
-
 use super::Derivation;
 use super::derivation::{AvailabilityResult, ComponentResult};
+pub use super::lines::WIDTH;
+use super::lines::{NUMBER, line, paragraph, printable, row, row_then, section, width, wrapped};
 use super::number::{count, decimals, seconds, share, significant, times};
 use super::step::Step;
 use crate::journey::governance::Dependence;
 use crate::unit::Seconds;
 
-/// The width in columns that lines keep within.
-pub const WIDTH: usize = 100;
-/// The width of a number's column, with the space before it.
-const NUMBER: usize = 13;
 /// The width of the tree's column.
 const TREE: usize = WIDTH - 4 * NUMBER;
 
 /// Draws the whole derivation; ends with a line break.
 #[must_use]
 pub fn render(derivation: &Derivation) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(1 << 14);
     head(&mut out, derivation);
     objectives(&mut out, derivation);
     dependence(&mut out, &derivation.availability);
@@ -310,89 +306,6 @@ fn signed_seconds(value: f64) -> String {
     }
 }
 
-fn section(out: &mut String, title: &str, first: usize, heads: &[&str]) {
-    line(out, "");
-    row(out, title, first, &heads.iter().map(|&head| head.to_owned()).collect::<Vec<_>>());
-}
-
-fn row(out: &mut String, label: &str, first: usize, cells: &[String]) {
-    row_then(out, label, first, cells, "");
-}
-
-/// A label, numbers to the right of their columns, and a free text, which is cut to what is left of the line.
-fn row_then(out: &mut String, label: &str, first: usize, cells: &[String], text: &str) {
-    let mut whole = padded(label, first);
-    for cell in cells {
-        let gap = NUMBER.saturating_sub(width(cell)).max(1);
-        let _ = write!(whole, "{}{cell}", " ".repeat(gap));
-    }
-    if !text.is_empty() {
-        let left = WIDTH.saturating_sub(width(&whole) + 2);
-        let _ = write!(whole, "  {}", cut(text, left));
-    }
-    line(out, &whole);
-}
-
-fn padded(label: &str, to: usize) -> String {
-    let label = cut(label, to.saturating_sub(1));
-    let gap = to.saturating_sub(width(&label));
-    label + &" ".repeat(gap)
-}
-
-/// At most `most` columns; what is cut off is marked.
-fn cut(text: &str, most: usize) -> String {
-    if width(text) <= most {
-        return text.to_owned();
-    }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// Columns, one a character: names are ASCII in practice, and a wide one only costs alignment.
-fn width(text: &str) -> usize {
-    text.chars().count()
-}
-
-/// Without control characters: a name must not move the cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-/// `head` and the text behind it, wrapped and indented below it.
-fn paragraph(out: &mut String, head: &str, text: &str) {
-    const INDENT: usize = 4;
-    let text = printable(&format!("{head}{text}"));
-    for (index, part) in wrapped(&text, WIDTH - INDENT).iter().enumerate() {
-        let indent = if index == 0 { 0 } else { INDENT };
-        line(out, &format!("{}{part}", " ".repeat(indent)));
-    }
-}
-
-/// Broken at spaces into lines of at most `most` columns; leading spaces stay, a longer word is broken where the line
-/// ends.
-fn wrapped(text: &str, most: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut current = String::new();
-    for word in text.split_inclusive(' ') {
-        if !current.trim().is_empty() && width(&current) + width(word.trim_end()) > most {
-            lines.push(current.trim_end().to_owned());
-            current.clear();
-        }
-        for c in word.chars() {
-            if width(&current) >= most && c != ' ' {
-                lines.push(std::mem::take(&mut current));
-            }
-            current.push(c);
-        }
-    }
-    lines.push(current.trim_end().to_owned());
-    lines
-}
-
-fn line(out: &mut String, text: &str) {
-    out.push_str(text.trim_end());
-    out.push('\n');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -409,19 +322,5 @@ mod tests {
         ] {
             assert_eq!(percentile(quantile), name);
         }
-    }
-
-    #[test]
-    fn wrapped_text_keeps_its_words_and_its_width() {
-        let text = "one two three four five six seven eight nine ten";
-        let lines = wrapped(text, 12);
-        assert!(lines.iter().all(|line| line.chars().count() <= 12), "{lines:?}");
-        assert_eq!(lines.join(" "), text);
-        assert_eq!(wrapped("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);
-    }
-
-    #[test]
-    fn control_characters_of_a_name_never_reach_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
     let gate = journey.governance.rollout_gate;
     let objectives = &journey.objectives;
     let mut metrics = Vec::new();
-    let mut add = |name: &str, query: String, success: String, failure: String| {
+    let mut add = |name: &'static str, query: String, success: String, failure: String| {
         metrics.push(map([
             ("name", name.into()),
             ("initialDelay", go_duration(window).into()),
@@ -107,7 +107,10 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
             map([
                 (
                     "args",
-                    Yaml::List(vec![map([("name", "prometheus-address".into()), ("value", address.into())])]),
+                    Yaml::List(vec![map([
+                        ("name", "prometheus-address".into()),
+                        ("value", address.to_owned().into()),
+                    ])]),
                 ),
                 ("metrics", Yaml::List(metrics)),
             ]),

@@ -12,16 +12,36 @@ use crate::journey::Journey;
 
 const SHIPPED: &str = include_str!("../../grafana/dashboards/journey.json");
 
-/// What takes the journey's own words in the template.
-const PLACES: [&str; 5] = ["@uid@", "@title@", "@provenance@", "@window@", "@quantile@"];
-const JOURNEY: &str = "@journey@";
+/// Stands before and after the name of a place in the template; no dashboard holds it otherwise.
+const MARK: char = '\u{1}';
 
-/// The shipped dashboard with places for a journey's own words; made once, since it is the same for all.
-fn template() -> &'static str {
-    static TEMPLATE: OnceLock<String> = OnceLock::new();
+/// What takes the journey's own words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Uid,
+    Title,
+    Provenance,
+    Window,
+    Quantile,
+    Journey,
+}
+
+const PLACES: [Place; 6] =
+    [Place::Uid, Place::Title, Place::Provenance, Place::Window, Place::Quantile, Place::Journey];
+
+impl Place {
+    /// As it stands in a value of the template.
+    fn marked(self) -> String {
+        format!("{MARK}{self:?}{MARK}")
+    }
+}
+
+/// The shipped dashboard as texts, each with the place behind it; made once, since it is the same for all.
+fn template() -> &'static [(String, Option<Place>)] {
+    static TEMPLATE: OnceLock<Vec<(String, Option<Place>)>> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
         let mut dashboard: Value = serde_json::from_str(SHIPPED).unwrap_or_default();
-        let [uid, title, provenance, window, quantile] = PLACES;
+        let [uid, title, provenance, window, quantile, journey] = PLACES.map(Place::marked);
         dashboard["uid"] = json!(uid);
         dashboard["title"] = json!(title);
         dashboard["description"] = json!(provenance);
@@ -34,8 +54,8 @@ fn template() -> &'static str {
                         "label": "Journey",
                         "type": "constant",
                         "hide": 2,
-                        "query": JOURNEY,
-                        "current": {"text": JOURNEY, "value": JOURNEY},
+                        "query": journey,
+                        "current": {"text": journey, "value": journey},
                     });
                 }
                 Some("window") => variable["current"] = json!({"text": window, "value": window}),
@@ -45,7 +65,12 @@ fn template() -> &'static str {
         }
         let mut text = serde_json::to_string_pretty(&dashboard).unwrap_or_default();
         text.push('\n');
-        text
+        // JSON writes the mark as an escape.
+        let mark = format!("\\u{:04x}", u32::from(MARK));
+        let parts: Vec<&str> = text.split(&mark).collect();
+        let place = |name: &&str| PLACES.into_iter().find(|place| format!("{place:?}") == **name);
+        // Text and place in turn.
+        parts.chunks(2).map(|pair| (pair[0].to_owned(), pair.get(1).and_then(place))).collect()
     })
 }
 
@@ -53,17 +78,21 @@ fn template() -> &'static str {
 pub(crate) fn document(journey: &Journey) -> String {
     let objective = journey.objectives.latency.as_ref().map(|latency| latency.quantile);
     let quantile = objective.or(journey.quantiles.last().copied());
-    let words = [
-        uid(journey),
-        format!("Journey {}", journey.name),
-        provenance::line(journey),
-        journey.windows.first().map(ToString::to_string).unwrap_or_default(),
-        quantile.map(|quantile| quantile.to_string()).unwrap_or_default(),
-    ];
     // None of these words needs an escape: names hold letters, digits and `_ . -`.
-    let mut text = template().replace(JOURNEY, &journey.name);
-    for (place, word) in PLACES.iter().zip(&words) {
-        text = text.replace(place, word);
+    let word = |place: Place| match place {
+        Place::Uid => uid(journey),
+        Place::Title => format!("Journey {}", journey.name),
+        Place::Provenance => provenance::line(journey),
+        Place::Window => journey.windows.first().map(ToString::to_string).unwrap_or_default(),
+        Place::Quantile => quantile.map(|quantile| quantile.to_string()).unwrap_or_default(),
+        Place::Journey => journey.name.clone(),
+    };
+    let mut text = String::with_capacity(SHIPPED.len() + SHIPPED.len() / 4);
+    for (part, place) in template() {
+        text.push_str(part);
+        if let Some(place) = place {
+            text.push_str(&word(*place));
+        }
     }
     text
 }

@@ -19,12 +19,15 @@ mod selector;
 mod tier;
 mod unit_test;
 mod yaml;
+mod yaml_scalar;
+mod yaml_writer;
 
 use crate::derive::Derivation;
 use crate::journey::Journey;
 use crate::journey::evidence::Evidence;
 
 pub use provenance::MARK;
+use yaml::Layout;
 
 /// What runs the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,30 +78,41 @@ pub fn artifacts(
     let mut push = |path: &str, text: String| {
         artifacts.push(Artifact { path: format!("{}/{path}", journey.name), text });
     };
-    let rules = |name: &str, groups: Vec<rule::Group>| {
-        format!("{header}{}", rule::document(journey, name, &groups, options.target).render())
+    // With room for what follows, in bytes: growing step by step copies each file some times over.
+    let started = |room: usize| {
+        let mut text = String::with_capacity(room);
+        text.push_str(&header);
+        text
     };
-    push(RECORDING, rules("recording-rules", vec![recording::group(journey)]));
-    let alerts = vec![alert::group(journey), guard::group(journey)];
+    let written = |document: &yaml::Yaml| {
+        let mut text = started(1 << 14);
+        yaml::render(document, Layout::Block, &mut text);
+        text
+    };
+    let rules =
+        |name: &str, groups: &[rule::Group]| written(&rule::document(journey, name, groups, options.target));
+    let alerts = [alert::group(journey), guard::group(journey)];
+    push(RECORDING, rules("recording-rules", &[recording::group(journey)]));
+    push(ALERTS, rules("alerts", &alerts));
+    push(EVALUATOR_GUARDS, rules("evaluator-guards", &[guard::evaluator(journey, options.target)]));
+    let tests = written(&unit_test::document(journey));
     if options.target == Target::Prometheus {
-        push(ALERTS, rules("alerts", alerts.clone()));
-        push(EVALUATOR_GUARDS, rules("evaluator-guards", vec![guard::evaluator(journey, options.target)]));
-        push(TESTS, format!("{header}{}", unit_test::document(journey).render()));
+        push(TESTS, tests);
     } else {
-        push(ALERTS, rules("alerts", alerts));
-        push(EVALUATOR_GUARDS, rules("evaluator-guards", vec![guard::evaluator(journey, options.target)]));
+        // promtool reads no objects of Kubernetes, and kubectl no files of promtool: both stand in a folder of their own.
+        push(PLAIN_ALERTS, written(&rule::document(journey, "alerts", &alerts, Target::Prometheus)));
+        push(PLAIN_TESTS, tests);
     }
     if let Some(template) = argo::template(journey, &options.address) {
-        push(TEMPLATE, format!("{header}{}", template.render()));
-        push(ROLLOUT, format!("{header}{}", argo::rollout(journey).render()));
+        push(TEMPLATE, written(&template));
+        push(ROLLOUT, written(&argo::rollout(journey)));
     }
     push(DASHBOARD, dashboard::document(journey));
-    let written: Vec<String> = artifacts.iter().map(|artifact: &Artifact| artifact.path.clone()).collect();
-    let report = report::Report::new(journey, evidence, derivation, &written);
-    artifacts.push(Artifact {
-        path: format!("{}/{REPORT}", journey.name),
-        text: format!("{header}{}", report.yaml().render()),
-    });
+    let paths: Vec<String> = artifacts.iter().map(|artifact: &Artifact| artifact.path.clone()).collect();
+    let report = report::Report::new(journey, evidence, derivation, &paths);
+    let mut text = started(1 << 17);
+    report.write(&mut text);
+    artifacts.push(Artifact { path: format!("{}/{REPORT}", journey.name), text });
     artifacts.push(Artifact {
         path: format!("{}/{REPORT_TEXT}", journey.name),
         text: report_text::markdown(&report),
@@ -110,6 +124,8 @@ const RECORDING: &str = "prometheus/recording-rules.yaml";
 const ALERTS: &str = "prometheus/alerts.yaml";
 const EVALUATOR_GUARDS: &str = "prometheus/evaluator-guards.yaml";
 const TESTS: &str = "prometheus/tests.yaml";
+const PLAIN_ALERTS: &str = "promtool/alerts.yaml";
+const PLAIN_TESTS: &str = "promtool/tests.yaml";
 const TEMPLATE: &str = "argo/analysis-template.yaml";
 const ROLLOUT: &str = "argo/rollout-snippet.yaml";
 const DASHBOARD: &str = "grafana/dashboard.json";

@@ -1,12 +1,16 @@
 //! The derivation report: every number with its formula, inputs and assumption, what the policy can and cannot see, and
 //! which artifact rests on which nodes of the operator tree.
 
+use serde::Serialize;
+use serde_json::Value;
+
 use super::alert::shared_domains;
-use super::decimal::{complement, exact};
+use super::decimal::complement;
 use super::tier::{Budget, Reach, Tier, tiers};
-use super::yaml::{Yaml, from_json, map};
+use super::yaml::{self, Layout};
+use crate::derive::model::Model;
 use crate::derive::number::significant;
-use crate::derive::{Derivation, evidence_file, model};
+use crate::derive::{Derivation, evidence_file};
 use crate::journey::Journey;
 use crate::journey::evidence::Evidence;
 
@@ -27,6 +31,8 @@ pub(crate) struct PolicyRow {
 }
 
 /// One artifact and what it comes from.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ArtifactRow {
     pub(crate) path: String,
     /// Names of nodes of the operator tree, or of parts of the spec.
@@ -71,45 +77,97 @@ impl<'a> Report<'a> {
         both
     }
 
-    pub(crate) fn yaml(&self) -> Yaml {
-        let derivation = serde_json::to_value(self.derivation).unwrap_or_default();
+    /// As YAML, behind what `out` holds.
+    pub(crate) fn write(&self, out: &mut String) {
         let verdict = &self.derivation.verdict;
-        let dominant = self.dominant().into_iter().map(|(kind, name, share)| {
-            map([("kind", kind.into()), ("name", name.into()), ("share", share.into())])
-        });
-        let objectives = &self.journey.objectives;
-        map([
-            ("apiVersion", "emac.dev/v1alpha1".into()),
-            ("kind", "DerivationReport".into()),
-            ("metadata", map([("name", self.journey.name.as_str().into())])),
-            (
-                "spec",
-                map([
-                    (
-                        "decision",
-                        map([
-                            ("verdict", verdict.verdict.as_str().into()),
-                            ("reason", verdict.reason.as_str().into()),
-                            ("confidence", verdict.confidence.get().into()),
-                            ("dominant", Yaml::List(dominant.collect())),
-                        ]),
-                    ),
-                    (
-                        "errorBudget",
-                        objectives.availability.as_ref().map_or_else(
-                            || Yaml::Plain("null".to_owned()),
-                            |o| Yaml::Plain(complement(o.target.get())),
-                        ),
-                    ),
-                    ("policy", Yaml::List(self.policy.iter().map(|row| row.yaml()).collect())),
-                    ("artifacts", Yaml::List(self.artifacts.iter().map(ArtifactRow::yaml).collect())),
-                    ("model", from_json(&model::document(self.journey))),
-                    ("evidence", from_json(&evidence_file::document(self.journey, self.evidence))),
-                    ("derivation", from_json(&derivation)),
-                ]),
-            ),
-        ])
+        let dominant = self.dominant().into_iter();
+        let document = Document {
+            api_version: "emac.dev/v1alpha1",
+            kind: "DerivationReport",
+            metadata: Metadata { name: &self.journey.name },
+            spec: Spec {
+                decision: Decision {
+                    verdict: verdict.verdict.as_str(),
+                    reason: &verdict.reason,
+                    confidence: verdict.confidence.get(),
+                    dominant: dominant.map(|(kind, name, share)| Dominant { kind, name, share }).collect(),
+                },
+                error_budget: self
+                    .journey
+                    .objectives
+                    .availability
+                    .as_ref()
+                    .and_then(|objective| number(&complement(objective.target.get()))),
+                policy: self.policy.iter().map(PolicyRow::document).collect(),
+                artifacts: &self.artifacts,
+                model: Model(self.journey),
+                evidence: evidence_file::document(self.journey, self.evidence),
+                derivation: self.derivation,
+            },
+        };
+        yaml::render(&document, Layout::Compact, out);
     }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Metadata<'a>,
+    spec: Spec<'a>,
+}
+
+#[derive(Serialize)]
+struct Metadata<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec<'a> {
+    decision: Decision<'a>,
+    error_budget: Option<f64>,
+    policy: Vec<PolicyDocument<'a>>,
+    artifacts: &'a [ArtifactRow],
+    model: Model<'a>,
+    evidence: Value,
+    derivation: &'a Derivation,
+}
+
+#[derive(Serialize)]
+struct Decision<'a> {
+    verdict: &'static str,
+    reason: &'a str,
+    confidence: f64,
+    dominant: Vec<Dominant<'a>>,
+}
+
+#[derive(Serialize)]
+struct Dominant<'a> {
+    kind: &'static str,
+    name: &'a str,
+    share: f64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PolicyDocument<'a> {
+    budget: &'static str,
+    tier: &'a str,
+    severity: &'a str,
+    burn_rate: f64,
+    long_window: String,
+    short_window: String,
+    can_fire: bool,
+    smallest_outage_seconds: Option<f64>,
+    budget_spent_when_it_fires: Option<f64>,
+    single_error_fires_below_requests: Option<f64>,
+}
+
+/// The number that a decimal says.
+fn number(decimal: &str) -> Option<f64> {
+    decimal.parse().ok()
 }
 
 impl Budget {
@@ -122,28 +180,21 @@ impl Budget {
 }
 
 impl PolicyRow {
-    fn yaml(&self) -> Yaml {
+    fn document(&self) -> PolicyDocument<'_> {
         let Reach { can_fire, smallest_outage_seconds, spent, single_error_below } = self.reach;
-        let rounded = |value: f64| Yaml::Plain(significant(value, 4));
-        map([
-            ("budget", self.budget.name().into()),
-            ("tier", self.tier.label.as_str().into()),
-            ("severity", self.tier.severity.as_str().into()),
-            ("burnRate", Yaml::Plain(exact(self.tier.rate))),
-            ("longWindow", self.tier.long.to_string().into()),
-            ("shortWindow", self.tier.short.to_string().into()),
-            ("canFire", can_fire.into()),
-            ("smallestOutageSeconds", rounded(smallest_outage_seconds)),
-            ("budgetSpentWhenItFires", rounded(spent)),
-            ("singleErrorFiresBelowRequests", rounded(single_error_below)),
-        ])
-    }
-}
-
-impl ArtifactRow {
-    fn yaml(&self) -> Yaml {
-        let nodes = self.rests_on.iter().map(|node| node.as_str().into()).collect();
-        map([("path", self.path.as_str().into()), ("restsOn", Yaml::List(nodes))])
+        let rounded = |value: f64| number(&significant(value, 4));
+        PolicyDocument {
+            budget: self.budget.name(),
+            tier: &self.tier.label,
+            severity: &self.tier.severity,
+            burn_rate: self.tier.rate,
+            long_window: self.tier.long.to_string(),
+            short_window: self.tier.short.to_string(),
+            can_fire,
+            smallest_outage_seconds: rounded(smallest_outage_seconds),
+            budget_spent_when_it_fires: rounded(spent),
+            single_error_fires_below_requests: rounded(single_error_below),
+        }
     }
 }
 
@@ -152,7 +203,7 @@ impl ArtifactRow {
 fn rests_on(journey: &Journey, derivation: &Derivation, path: &str) -> Vec<String> {
     let root = format!("operator {}", derivation.derivation.operator);
     let mut nodes = vec![root];
-    if path.contains("/prometheus/") {
+    if path.contains("/prometheus/") || path.contains("/promtool/") {
         nodes.push("governance.alerts".to_owned());
     }
     if path.contains("/argo/") {

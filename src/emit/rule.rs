@@ -1,5 +1,7 @@
 //! Rules and their groups, and the documents that platforms read them from.
 
+use std::borrow::Cow;
+
 use super::Target;
 use super::provenance::object_name;
 use super::yaml::{Yaml, map};
@@ -35,25 +37,26 @@ pub(crate) fn minutes(count: u64) -> String {
     if count >= 60 && count.is_multiple_of(60) { format!("{}h", count / 60) } else { format!("{count}m") }
 }
 
-pub(crate) fn table<K: AsRef<str>>(pairs: &[(K, String)]) -> Yaml {
-    Yaml::Map(pairs.iter().map(|(key, value)| (key.as_ref().to_owned(), value.as_str().into())).collect())
+/// A mapping of texts.
+pub(crate) fn table<K: Clone + Into<Cow<'static, str>>>(pairs: &[(K, String)]) -> Yaml {
+    Yaml::Map(pairs.iter().map(|(key, value)| (key.clone().into(), value.clone().into())).collect())
 }
 
 impl Rule {
     fn yaml(&self) -> Yaml {
-        let mut fields: Vec<(String, Yaml)> = Vec::new();
-        let mut push = |key: &str, value: Yaml| fields.push((key.to_owned(), value));
+        let mut fields: Vec<(Cow<'static, str>, Yaml)> = Vec::new();
+        let mut push = |key: &'static str, value: Yaml| fields.push((key.into(), value));
         match self {
             Self::Record { name, expr, labels } => {
-                push("record", name.as_str().into());
-                push("expr", expr.as_str().into());
+                push("record", name.clone().into());
+                push("expr", expr.clone().into());
                 if !labels.is_empty() {
                     push("labels", table(labels));
                 }
             }
             Self::Alert { name, expr, hold_minutes, keep_minutes, labels, annotations } => {
                 push("alert", (*name).into());
-                push("expr", expr.as_str().into());
+                push("expr", expr.clone().into());
                 if *hold_minutes > 0 {
                     push("for", minutes(*hold_minutes).into());
                 }
@@ -71,7 +74,7 @@ impl Rule {
 fn groups(groups: &[Group]) -> Yaml {
     let group = |group: &Group| {
         map([
-            ("name", group.name.as_str().into()),
+            ("name", group.name.clone().into()),
             ("rules", Yaml::List(group.rules.iter().map(Rule::yaml).collect())),
         ])
     };
@@ -80,7 +83,7 @@ fn groups(groups: &[Group]) -> Yaml {
 
 /// The document of these groups for a platform.
 pub(crate) fn document(journey: &Journey, name: &str, of: &[Group], target: Target) -> Yaml {
-    let object = |version: &str, kind: &str| {
+    let object = |version: &'static str, kind: &'static str| {
         map([
             ("apiVersion", version.into()),
             ("kind", kind.into()),

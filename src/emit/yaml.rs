@@ -1,50 +1,42 @@
-//! YAML that people review: block style, keys in the order given, one spelling for each value, so that equal input gives
-//! equal bytes and a small change a small difference.
+//! YAML that people review: keys in the order given, one spelling for each value, so that equal input gives equal bytes
+//! and a small change a small difference.
+//!
+//! [`render`] writes whatever serde can describe straight into one text: reports are records of their own, rules and
+//! gates are built as a tree of [`Yaml`].
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 
-use serde_json::Value;
+use serde::{Serialize, ser};
+
+use super::yaml_writer::Writer;
 
 /// A document under construction.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Yaml {
     /// Text, quoted where it would read as something else; several lines become a literal block.
-    Text(String),
-    /// A number or flag, as written.
-    Plain(String),
+    Text(Cow<'static, str>),
+    Count(usize),
     /// A list.
     List(Vec<Yaml>),
     /// A mapping, in this order.
-    Map(Vec<(String, Yaml)>),
+    Map(Vec<(Cow<'static, str>, Yaml)>),
 }
 
-impl From<&str> for Yaml {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+impl From<&'static str> for Yaml {
+    fn from(text: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(text))
     }
 }
 
 impl From<String> for Yaml {
     fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<f64> for Yaml {
-    fn from(value: f64) -> Self {
-        Self::Plain(super::decimal::exact(value))
+        Self::Text(Cow::Owned(text))
     }
 }
 
 impl From<usize> for Yaml {
     fn from(value: usize) -> Self {
-        Self::Plain(value.to_string())
-    }
-}
-
-impl From<bool> for Yaml {
-    fn from(value: bool) -> Self {
-        Self::Plain(value.to_string())
+        Self::Count(value)
     }
 }
 
@@ -55,180 +47,70 @@ impl From<Vec<Yaml>> for Yaml {
 }
 
 /// A mapping of these fields.
-pub(crate) fn map<const N: usize>(fields: [(&str, Yaml); N]) -> Yaml {
-    Yaml::Map(fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+pub(crate) fn map<const N: usize>(fields: [(&'static str, Yaml); N]) -> Yaml {
+    Yaml::Map(fields.into_iter().map(|(key, value)| (Cow::Borrowed(key), value)).collect())
 }
 
-/// JSON in its own order.
-pub(crate) fn from_json(value: &Value) -> Yaml {
-    match value {
-        Value::Null => Yaml::Plain("null".to_owned()),
-        Value::Bool(flag) => (*flag).into(),
-        Value::Number(number) => Yaml::Plain(number.to_string()),
-        Value::String(text) => text.as_str().into(),
-        Value::Array(items) => Yaml::List(items.iter().map(from_json).collect()),
-        Value::Object(fields) => {
-            Yaml::Map(fields.iter().map(|(key, value)| (key.clone(), from_json(value))).collect())
-        }
-    }
-}
-
-impl Yaml {
-    /// The document, ending with a line break.
-    pub(crate) fn render(&self) -> String {
-        let mut out = String::new();
+impl Serialize for Yaml {
+    fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::List(items) if !items.is_empty() => list(items, 0, &mut out),
-            Self::Map(fields) if !fields.is_empty() => mapping(fields, 0, &mut out),
-            _ => {
-                scalar(self, 0, &mut out);
-                out.push('\n');
-            }
-        }
-        out
-    }
-}
-
-fn indent(depth: usize, out: &mut String) {
-    for _ in 0..depth {
-        out.push_str("  ");
-    }
-}
-
-fn mapping(fields: &[(String, Yaml)], depth: usize, out: &mut String) {
-    for (index, (key, value)) in fields.iter().enumerate() {
-        // The first key of a list's item stands behind its dash.
-        if index > 0 || !out.ends_with("- ") {
-            indent(depth, out);
-        }
-        scalar(&Yaml::Text(key.clone()), depth, out);
-        out.push(':');
-        field(value, depth, out);
-    }
-}
-
-fn field(value: &Yaml, depth: usize, out: &mut String) {
-    match value {
-        Yaml::List(items) if !items.is_empty() => {
-            out.push('\n');
-            list(items, depth + 1, out);
-        }
-        Yaml::Map(fields) if !fields.is_empty() => {
-            out.push('\n');
-            mapping(fields, depth + 1, out);
-        }
-        _ => {
-            out.push(' ');
-            scalar(value, depth + 1, out);
-            out.push('\n');
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Count(count) => count.serialize(serializer),
+            Self::List(items) => serializer.collect_seq(items),
+            Self::Map(fields) => serializer.collect_map(fields.iter().map(|(key, value)| (key, value))),
         }
     }
 }
 
-fn list(items: &[Yaml], depth: usize, out: &mut String) {
-    for item in items {
-        indent(depth, out);
-        out.push_str("- ");
-        match item {
-            Yaml::Map(fields) if !fields.is_empty() => mapping(fields, depth + 1, out),
-            Yaml::List(inner) if !inner.is_empty() => {
-                out.pop();
-                out.push('\n');
-                list(inner, depth + 1, out);
-            }
-            _ => {
-                scalar(item, depth + 1, out);
-                out.push('\n');
-            }
-        }
-    }
+/// How a document is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// One field a line.
+    Block,
+    /// Short mappings of scalars on one line, and no fields that hold nothing (an empty text, list or mapping): for reports,
+    /// which repeat small records many times.
+    Compact,
 }
 
-/// One line, or a literal block indented to `depth`.
-fn scalar(value: &Yaml, depth: usize, out: &mut String) {
-    match value {
-        Yaml::Plain(text) => out.push_str(text),
-        Yaml::List(_) => out.push_str("[]"),
-        Yaml::Map(_) => out.push_str("{}"),
-        Yaml::Text(text) if is_block(text) => {
-            out.push_str(if text.ends_with('\n') { "|" } else { "|-" });
-            for line in text.trim_end_matches('\n').split('\n') {
-                out.push('\n');
-                if !line.is_empty() {
-                    indent(depth, out);
-                    out.push_str(line);
-                }
-            }
-        }
-        Yaml::Text(text) if is_plain(text) => out.push_str(text),
-        Yaml::Text(text) => quoted(text, out),
-    }
-}
-
-/// Several lines that a literal block holds as they are.
-fn is_block(text: &str) -> bool {
-    let body = text.strip_suffix('\n').unwrap_or(text);
-    body.contains('\n')
-        && !body.starts_with([' ', '\n'])
-        && !body.ends_with('\n')
-        && text.chars().all(|c| c == '\n' || !c.is_control())
-}
-
-/// Whether a plain scalar is read as this text, by YAML 1.1 too.
-fn is_plain(text: &str) -> bool {
-    if is_duration(text) {
-        return true;
-    }
-    const WORDS: [&str; 10] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "~"];
-    let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == '/');
-    starts
-        && text.chars().all(|c| c.is_alphanumeric() || " _./-+()%×,;'=<>".contains(c) || c == ':')
-        && !text.ends_with([' ', ':'])
-        && !text.contains(": ")
-        && !text.contains(" #")
-        && !WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
-}
-
-/// `5m`, `1h30m`: digits and units in turn, which is no number in any YAML.
-fn is_duration(text: &str) -> bool {
-    let units = text.split(|c: char| c.is_ascii_digit()).filter(|unit| !unit.is_empty());
-    text.starts_with(|c: char| c.is_ascii_digit())
-        && text.ends_with(|c: char| c.is_ascii_lowercase())
-        && text.chars().all(|c| c.is_ascii_digit() || c.is_ascii_lowercase())
-        && units.clone().all(|unit| ["ms", "s", "m", "h", "d", "w", "y"].contains(&unit))
-}
-
-fn quoted(text: &str, out: &mut String) {
-    // PromQL is full of double quotes.
-    if text.contains(['"', '\\']) && !text.chars().any(char::is_control) {
-        out.push('\'');
-        out.push_str(&text.replace('\'', "''"));
-        out.push('\'');
-        return;
-    }
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
+/// Writes `value`, a mapping or a list, behind what `out` holds; it ends with a line break.
+pub(crate) fn render(value: &impl Serialize, layout: Layout, out: &mut String) {
+    let mut writer = Writer::new(out, layout);
+    // Nothing here fails but keys that are no text, and those are not written by anything that is emitted.
+    let written = value.serialize(&mut writer);
+    debug_assert!(written.is_ok(), "{written:?}");
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
-    /// Read back by another implementation.
-    fn read(yaml: &Yaml) -> Value {
-        serde_saphyr::from_str(&yaml.render()).unwrap_or_else(|e| panic!("{e}:\n{}", yaml.render()))
+    fn rendered(value: &impl Serialize, layout: Layout) -> String {
+        let mut out = String::new();
+        render(value, layout, &mut out);
+        out
+    }
+
+    /// Whole numbers are written without a point, and mean the same.
+    fn by_value(value: &Value) -> Value {
+        match value {
+            Value::Number(number) => json!(number.as_f64()),
+            Value::Array(all) => all.iter().map(by_value).collect(),
+            Value::Object(fields) => {
+                fields.iter().map(|(name, value)| (name.clone(), by_value(value))).collect()
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Read back by another implementation, from both layouts.
+    fn assert_read_back(value: &Value) {
+        for layout in [Layout::Block, Layout::Compact] {
+            let text = rendered(value, layout);
+            let read: Value = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{e}:\n{text}"));
+            assert_eq!(by_value(&read), by_value(value), "{text}");
+        }
     }
 
     #[test]
@@ -250,6 +132,9 @@ mod tests {
             "",
             " padded",
             "a: b",
+            "a:b",
+            "a, b",
+            "a}b",
             "a #b",
             "#a",
             "x{a=\"b\"} > 1",
@@ -261,21 +146,51 @@ mod tests {
             "- a",
             "\u{1}",
             "ä €",
+            "ends:",
             "'",
             "*a",
             "&a",
         ] {
-            let document = map([("k", Yaml::List(vec![text.into(), map([("v", text.into())])]))]);
-            assert_eq!(read(&document), serde_json::json!({"k": [text, {"v": text}]}), "{text:?}");
+            assert_read_back(&json!({"k": [text, {"v": text}, {"v": text, "w": 1}, [text]], text: text}));
+        }
+        for number in [0.0, 0.005, -14.4, 1e-9, 3e-10, -2.5e-300, 1e300, 0.1 + 0.2] {
+            assert_read_back(&json!({"k": [number, {"v": number}]}));
         }
     }
 
     #[test]
     fn nesting_keeps_its_shape() {
-        let document = serde_json::json!({
+        assert_read_back(&json!({
             "groups": [{"name": "g", "rules": [{"alert": "A", "labels": {"x": "1"}, "none": [], "empty": {}}]}],
-            "nested": [[1.5, true], [null]],
-        });
-        assert_eq!(read(&from_json(&document)), document);
+            "nested": [[1.5, true], [null], [], {}, [[{"a": {"b": {"c": [{"d": 1}]}}}]]],
+        }));
+    }
+
+    #[test]
+    fn short_records_take_one_line_and_nothing_takes_none_in_a_report() {
+        #[derive(Serialize)]
+        struct Range {
+            note: &'static str,
+            lower: f64,
+            upper: f64,
+            members: Vec<&'static str>,
+        }
+        #[derive(Serialize)]
+        struct All {
+            ranges: Vec<Range>,
+            long: std::collections::BTreeMap<String, f64>,
+        }
+        let range = |note| Range { note, lower: 0.25, upper: 1.0, members: Vec::new() };
+        let long: std::collections::BTreeMap<_, _> =
+            (0..3).map(|i| (format!("{i}{}", "x".repeat(40)), 1.0)).collect();
+        let all = All { ranges: vec![range(""), range("a, b")], long };
+        let lines = rendered(&all, Layout::Compact);
+        let expected = "ranges:\n  - {lower: 0.25, upper: 1}\n  - note: a, b\n    lower: 0.25\n    upper: 1\nlong:\n  \"0xx";
+        assert!(lines.starts_with(expected), "{lines}");
+        assert_eq!(lines.lines().count(), 9);
+        let block = rendered(&all, Layout::Block);
+        let expected =
+            "ranges:\n  - note: \"\"\n    lower: 0.25\n    upper: 1\n    members: []\n  - note: a, b\n";
+        assert!(block.starts_with(expected), "{block}");
     }
 }
