@@ -3,7 +3,7 @@
 //! One journey at a time is composed and written, so that memory does not grow with their number. Nothing is written
 //! outside of the output folder: journey names hold no separators, and a symbolic link below it is refused.
 
-use std::collections::BTreeSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -51,9 +51,9 @@ pub enum Target {
     /// Rule files, with unit tests for promtool
     #[default]
     Prometheus,
-    /// PrometheusRule
+    /// PrometheusRule, and the same alerts as a rule file with its unit tests
     Operator,
-    /// VMRule
+    /// VMRule, and the same alerts as a rule file with its unit tests
     Vm,
 }
 
@@ -82,7 +82,7 @@ pub fn run(args: &CompileArgs) -> anyhow::Result<Outcome> {
         },
         address: args.address.clone(),
     };
-    let mut folder = Folder::new(&args.out, args.check);
+    let mut folder = Folder::new(&args.out, args.check)?;
     let mut composer = Composer::new();
     for journey in &loaded.journeys {
         let Some(evidence) = evidence_of(journey, evidence.as_ref())? else { return Ok(Outcome::Faults) };
@@ -93,7 +93,7 @@ pub fn run(args: &CompileArgs) -> anyhow::Result<Outcome> {
         let verdict = &derivation.verdict;
         writeln!(std::io::stdout().lock(), "{}: {}: {}", journey.name, verdict.verdict, verdict.reason)?;
     }
-    let left = folder.left_over(loaded.journeys.iter().map(|journey| journey.name.as_str()))?;
+    let left = folder.left_over()?;
     let mut stdout = std::io::stdout().lock();
     for path in &left {
         writeln!(stdout, "left over, no spec compiles to it: {}", path.display())?;
@@ -142,26 +142,36 @@ fn evidence_of(journey: &Journey, file: Option<&SourceFile>) -> anyhow::Result<O
 struct Folder {
     root: PathBuf,
     check: bool,
-    seen: BTreeSet<PathBuf>,
-    /// Folders known not to be links.
-    sound: BTreeSet<PathBuf>,
+    seen: HashSet<PathBuf>,
+    /// Folders below the root that are known not to be links.
+    sound: HashMap<PathBuf, Origin>,
     /// What is missing or differs; only where nothing is written.
     changes: Vec<String>,
 }
 
+/// Since when a folder is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Found,
+    /// Made by this run, or only looked for in vain: it holds nothing of others.
+    New,
+}
+
 impl Folder {
-    fn new(root: &Path, check: bool) -> Self {
-        let (seen, sound) = (BTreeSet::new(), BTreeSet::new());
-        Self { root: root.to_owned(), check, seen, sound, changes: Vec::new() }
+    fn new(root: &Path, check: bool) -> anyhow::Result<Self> {
+        if !check {
+            fs::create_dir_all(root).with_context(|| format!("cannot make the folder {}", root.display()))?;
+        }
+        let (seen, sound) = (HashSet::new(), HashMap::new());
+        Ok(Self { root: root.to_owned(), check, seen, sound, changes: Vec::new() })
     }
 
     fn take(&mut self, artifact: &Artifact) -> anyhow::Result<()> {
         let path = self.root.join(&artifact.path);
-        self.refuse_links(&path)?;
-        let found = match fs::read(&path) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        let above = path.parent().unwrap_or(&path).to_owned();
+        let found = match self.folder(&above)? {
+            Origin::New => None,
+            Origin::Found => read_unless_link(&path)?,
         };
         let same = found.as_deref() == Some(artifact.text.as_bytes());
         if self.check {
@@ -177,31 +187,33 @@ impl Folder {
         Ok(())
     }
 
-    /// A link below the folder could lead anywhere.
-    fn refuse_links(&mut self, path: &Path) -> anyhow::Result<()> {
-        let below: Vec<PathBuf> =
-            path.ancestors().take_while(|above| *above != self.root).map(Path::to_owned).collect();
-        for at in below.into_iter().rev() {
-            if self.sound.contains(&at) {
-                continue;
-            }
-            match fs::symlink_metadata(&at) {
-                Ok(found) if found.is_symlink() => {
-                    bail!("{} is a symbolic link: nothing is written through it", at.display())
-                }
-                Ok(found) if found.is_dir() => {
-                    self.sound.insert(at);
-                }
-                _ => {}
-            }
+    /// A folder below the root, made where it is not there and files are written. A link could lead anywhere: it is refused.
+    fn folder(&mut self, path: &Path) -> anyhow::Result<Origin> {
+        if path == self.root {
+            return Ok(Origin::Found);
         }
-        Ok(())
+        if let Some(origin) = self.sound.get(path) {
+            return Ok(*origin);
+        }
+        let above = path.parent().map_or(Ok(Origin::Found), |above| self.folder(above))?;
+        let found = match above {
+            Origin::New => None,
+            Origin::Found => existing(path)?,
+        };
+        let origin = match found {
+            Some(found) if found.is_symlink() => return Err(refused(path)),
+            Some(_) => Origin::Found,
+            None => Origin::New,
+        };
+        if origin == Origin::New && !self.check {
+            fs::create_dir(path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        }
+        self.sound.insert(path.to_owned(), origin);
+        Ok(origin)
     }
 
-    /// Compiled files below the folders of these journeys, or of none, that no journey compiles to: an alert that is left
-    /// over would go on paging.
-    fn left_over<'a>(&self, journeys: impl Iterator<Item = &'a str>) -> anyhow::Result<Vec<PathBuf>> {
-        let _ = journeys;
+    /// Compiled files below the folder that no journey compiles to: an alert that is left over would go on paging.
+    fn left_over(&self) -> anyhow::Result<Vec<PathBuf>> {
         let mut left = Vec::new();
         let mut pending = vec![self.root.clone()];
         while let Some(folder) = pending.pop() {
@@ -210,7 +222,9 @@ impl Folder {
                 let entry = entry.with_context(|| format!("cannot read {}", folder.display()))?;
                 let (path, kind) = (entry.path(), entry.file_type());
                 let kind = kind.with_context(|| format!("cannot read {}", path.display()))?;
-                if kind.is_dir() && path.components().count() <= self.root.components().count() + 2 {
+                let ours = self.sound.get(&path) == Some(&Origin::New);
+                let deep = path.components().count() > self.root.components().count() + 2;
+                if kind.is_dir() && !deep && !ours {
                     pending.push(path);
                 } else if kind.is_file() && !self.seen.contains(&path) && is_compiled(&path) {
                     left.push(path);
@@ -219,6 +233,27 @@ impl Folder {
         }
         left.sort();
         Ok(left)
+    }
+}
+
+fn refused(path: &Path) -> anyhow::Error {
+    anyhow::anyhow!("{} is a symbolic link: nothing is written through it", path.display())
+}
+
+/// What is there, if anything is, without following links.
+fn existing(path: &Path) -> anyhow::Result<Option<fs::Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+fn read_unless_link(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    match existing(path)? {
+        None => Ok(None),
+        Some(found) if found.is_symlink() => Err(refused(path)),
+        Some(_) => fs::read(path).map(Some).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
@@ -233,11 +268,9 @@ fn is_compiled(path: &Path) -> bool {
 
 /// Whole or not at all: a reader never sees half a file.
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let folder = path.parent().context("no folder")?;
-    fs::create_dir_all(folder)?;
     let mut name = path.file_name().context("no name")?.to_owned();
     name.push(".new");
-    let new = folder.join(name);
+    let new = path.with_file_name(name);
     fs::write(&new, text)?;
     fs::rename(&new, path)?;
     Ok(())
