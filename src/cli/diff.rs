@@ -131,7 +131,7 @@ fn compare(mut old: BTreeMap<String, Version>, mut new: BTreeMap<String, Version
             .filter(|path| before.get(*path) != after.get(*path))
             .cloned()
             .collect();
-        if changed.is_empty() && old.is_some() == new.is_some() {
+        if changed.is_empty() && artifacts.is_empty() && old.is_some() == new.is_some() {
             continue;
         }
         differences.push(Difference {
