@@ -3,6 +3,9 @@
 //! A type says in one place how it is decoded and what its JSON Schema is, so that `emac schema` and the decoder
 //! cannot differ: records by the [`record!`] macro, scalars by [`Scalar`].
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use rustc_hash::FxHashSet;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -37,15 +40,17 @@ pub(crate) struct Decoder<'d> {
     diagnostics: Vec<Diagnostic>,
     left_out: usize,
     errors: usize,
-    /// The regular expressions that were found valid: a document says the same ones again and again, and each costs more than
-    /// reading the rest of its component.
-    valid_regexes: FxHashSet<String>,
+    valid_regexes: ValidRegexes,
 }
+
+/// The regular expressions that were found valid: documents say the same ones again and again, and each costs more than
+/// reading the rest of its component. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ValidRegexes(Rc<RefCell<FxHashSet<String>>>);
 
 impl<'d> Decoder<'d> {
     pub(crate) fn new(file: &'d SourceFile, document: &'d Document) -> Self {
-        let source = super::tree::text_of(file);
-        let valid_regexes = FxHashSet::default();
+        let source = super::parse::text_of(file);
         Self {
             file: &file.path,
             document,
@@ -53,8 +58,13 @@ impl<'d> Decoder<'d> {
             diagnostics: Vec::new(),
             left_out: 0,
             errors: 0,
-            valid_regexes,
+            valid_regexes: ValidRegexes::default(),
         }
+    }
+
+    /// With what other documents said already.
+    pub(crate) fn knowing(self, valid_regexes: &ValidRegexes) -> Self {
+        Self { valid_regexes: valid_regexes.clone(), ..self }
     }
 
     /// Whether this is a regular expression, by `check` where it was not met before.
@@ -63,9 +73,9 @@ impl<'d> Decoder<'d> {
         regex: &str,
         check: impl FnOnce(&str) -> Result<(), E>,
     ) -> Result<(), E> {
-        if !self.valid_regexes.contains(regex) {
+        if !self.valid_regexes.0.borrow().contains(regex) {
             check(regex)?;
-            self.valid_regexes.insert(regex.to_owned());
+            self.valid_regexes.0.borrow_mut().insert(regex.to_owned());
         }
         Ok(())
     }

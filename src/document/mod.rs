@@ -6,10 +6,11 @@
 
 pub(crate) mod decode;
 pub mod diagnostic;
+pub(crate) mod parse;
 pub(crate) mod tree;
 
 pub use diagnostic::{Code, Diagnostic, Severity};
-pub use tree::{MAX_FILE_BYTES, MAX_NODES};
+pub use parse::{MAX_FILE_BYTES, MAX_NODES};
 
 /// A file as read by the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use super::catalog::{Catalog, Ratio, Slo};
 use super::query::{QueryFault, for_any_window};
 use crate::document::decode::Decoder;
 use crate::document::diagnostic::{Code, did_you_mean};
+use crate::document::parse::parse;
 use crate::document::tree::{self, Content, Document, NodeId, Plain};
 use crate::document::{Diagnostic, Place, SourceFile};
 use crate::unit::{Probability, Window};
@@ -28,7 +29,7 @@ const PROMETHEUS_LIKE: [&str; 6] = ["prometheus", "thanos", "cortex", "mimir", "
 pub fn load(files: &[SourceFile]) -> (Catalog, Vec<Diagnostic>) {
     let mut reader = Reader::default();
     let read: Vec<(&SourceFile, Vec<Document>)> =
-        files.iter().filter(|file| super::concerns(file)).map(|file| (file, tree::parse(file).0)).collect();
+        files.iter().filter(|file| super::concerns(file)).map(|file| (file, parse(file).0)).collect();
     // SLOs refer to what may be declared after them.
     for (file, documents) in &read {
         for document in documents.iter().filter(|document| version(document) == VERSION) {

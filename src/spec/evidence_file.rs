@@ -1,15 +1,14 @@
 //! Evidence files: what telemetry would have said, written down.
 
 use super::load::{Kind, kind};
-use super::scalar::{
-    ApiVersion, ComponentName, Counted, Edge, EvidenceKind, Fraction, JourneyName, ParameterName, Unit,
-    WindowText,
-};
+use super::scalar::{ComponentName, Counted, Edge, Fraction, JourneyName, ParameterName, WindowText};
+use super::word::{ApiVersion, EvidenceKind, Unit};
 use crate::distribution::histogram::ClassicHistogram;
 use crate::document::SourceFile;
 use crate::document::decode::{At, Decode as _, Decoder, Placed, Rule, Table, record};
 use crate::document::diagnostic::{Code, Diagnostic, did_you_mean};
-use crate::document::tree::{self as document, Document};
+use crate::document::parse::parse;
+use crate::document::tree::Document;
 use crate::journey::Journey;
 use crate::journey::component::LatencyUnit;
 use crate::journey::evidence::{ComponentEvidence, Counts, Evidence, Measurement, Reason};
@@ -75,7 +74,7 @@ record! {
 /// Reads the evidence of `journey`. Several documents, or one of another journey, are faults.
 #[must_use]
 pub fn load_evidence(journey: &Journey, file: &SourceFile) -> (Option<Evidence>, Vec<Diagnostic>) {
-    let (documents, mut diagnostics) = document::parse(file);
+    let (documents, mut diagnostics) = parse(file);
     let mut evidence = None;
     let mut found = 0;
     for document in &documents {

@@ -8,7 +8,8 @@ use super::tree_text;
 use crate::document::SourceFile;
 use crate::document::decode::{Decode as _, Decoder};
 use crate::document::diagnostic::{Code, Diagnostic};
-use crate::document::tree::{self as document, Content, Document, NodeId};
+use crate::document::parse::{parse, text_of};
+use crate::document::tree::{Content, Document, NodeId};
 use crate::journey::expression::{Expression, Term};
 
 /// The widest line of a written expression, in characters.
@@ -44,8 +45,8 @@ pub struct Formatted {
 /// Formats every JourneyIntent of a file; with `to`, in that form.
 #[must_use]
 pub fn format(file: &SourceFile, to: Option<Form>) -> Formatted {
-    let source = document::text_of(file);
-    let (documents, mut diagnostics) = document::parse(file);
+    let source = text_of(file);
+    let (documents, mut diagnostics) = parse(file);
     let mut text = source.to_owned();
     if diagnostics.is_empty() {
         // From the last to the first, so that earlier places stay true.
@@ -235,7 +236,7 @@ fn write(expression: &Expression, form: Form, indent: usize) -> Vec<String> {
 /// Whether `text` holds the same documents, the form of the operator aside.
 fn says_the_same(documents: &[Document], text: &str) -> bool {
     let file = SourceFile { path: String::new(), text: text.to_owned() };
-    let (written, faults) = document::parse(&file);
+    let (written, faults) = parse(&file);
     faults.is_empty()
         && written.len() == documents.len()
         && documents.iter().zip(&written).all(|(before, after)| {

@@ -1,13 +1,15 @@
 //! The records of a JourneyIntent: the language's fields, one by one.
 
 use super::scalar::{
-    ApiVersion, AvailabilityBound, BucketErrorWord, ComponentName, Confidence, DependenceWord, DomainKind,
-    DomainLatencyWord, DomainName, Flag, Fraction, JourneyKind, JourneyName, LabelWord, LatencyBound,
-    MatcherText, MetricName, Mode, Operated, ParameterName, Percentile, Positive, PresetName, Prose,
-    QuantileLevel, Query, RolloutProvider, Scope, SecondsOrDuration, SelectingLabel, Switch, Target, Unit,
-    WebAddress, WindowText,
+    ComponentName, Confidence, DomainName, Flag, Fraction, JourneyName, LabelWord, MatcherText, MetricName,
+    ParameterName, Percentile, Positive, Prose, QuantileLevel, Query, SecondsOrDuration, SelectingLabel,
+    Switch, Target, WebAddress, WindowText,
 };
 use super::step::{ExpressionText, Step};
+use super::word::{
+    ApiVersion, AvailabilityBound, BucketErrorWord, DependenceWord, DomainKind, DomainLatencyWord,
+    JourneyKind, LatencyBound, Mode, Operated, PresetName, RolloutProvider, Scope, Unit,
+};
 use crate::document::decode::{At, List, NonEmpty, Placed, Rule, Table, record};
 
 /// Labels compared, by name.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::intent::JourneyIntent;
 use super::{canonical, evidence_file, lower};
-use crate::document::decode::{Decode as _, Decoder};
+use crate::document::decode::{Decode as _, Decoder, ValidRegexes};
 use crate::document::diagnostic::{Code, Diagnostic, did_you_mean, nearest};
+use crate::document::parse::parse;
 use crate::document::tree::{self as document, Content, Document, NodeId, Plain};
 use crate::document::{Place, SourceFile};
 use crate::journey::Journey;
@@ -72,9 +73,10 @@ pub fn load_with_contracts(files: &[SourceFile], contracts: &[SourceFile]) -> Lo
     // Where each journey was declared.
     let mut named: HashMap<String, String> = HashMap::new();
     let mut with_evidence = Vec::new();
+    let valid_regexes = ValidRegexes::default();
     // One file's nodes at a time: memory is bounded by one file, whatever the directory holds.
     for file in files {
-        let (documents, mut diagnostics) = document::parse(file);
+        let (documents, mut diagnostics) = parse(file);
         // A document that cannot even be parsed is taken to be of this language.
         loaded.documents += usize::from(!diagnostics.is_empty());
         for document in &documents {
@@ -82,7 +84,7 @@ pub fn load_with_contracts(files: &[SourceFile], contracts: &[SourceFile]) -> Lo
             loaded.documents += usize::from(matches!(kind, Kind::Journey | Kind::Evidence | Kind::Unknown));
             match kind {
                 Kind::Journey => {
-                    let mut decoder = Decoder::new(file, document);
+                    let mut decoder = Decoder::new(file, document).knowing(&valid_regexes);
                     let journey = JourneyIntent::decode(document.root(), &mut decoder)
                         .and_then(|intent| finish(&intent, &mut decoder, &contracts, &mut named));
                     if let Some((journey, places)) = journey {
@@ -108,7 +110,7 @@ pub fn load_with_contracts(files: &[SourceFile], contracts: &[SourceFile]) -> Lo
     loaded.diagnostics.append(&mut of_contracts);
     with_evidence.dedup();
     for file in with_evidence {
-        for document in &document::parse(file).0 {
+        for document in &parse(file).0 {
             if matches!(kind(document), Kind::Evidence) {
                 loaded.diagnostics.extend(evidence_file::check(file, document, &loaded.journeys));
             }

@@ -1,7 +1,8 @@
 //! A component's telemetry: a histogram, a preset, or separate queries.
 
 use super::intent::{ComponentRecord, Matchers, TelemetryRecord};
-use super::scalar::{MetricName, PresetName, Query, Scope, Unit};
+use super::scalar::{MetricName, Query};
+use super::word::{PresetName, Scope, Unit};
 use crate::document::decode::{At, Decoder};
 use crate::document::diagnostic::Code;
 use crate::journey::component::{LatencyScope, LatencyUnit, Telemetry};

@@ -18,11 +18,13 @@ mod load;
 mod lower;
 mod lower_operator;
 mod lower_telemetry;
+mod operator_shape;
 mod preset;
 mod scalar;
 mod step;
 mod tree_text;
 pub mod upstream_rules;
+mod word;
 
 pub use evidence_file::load_evidence;
 pub use format::{Form, Formatted, format};

@@ -1,15 +1,14 @@
 //! The operator tree and its text form, as decoded: both become an [`Expression`].
 //!
-//! One table says which fields each operator has; the decoder and the schema both read it.
+//! `operator_shape` says which fields each operator has.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use super::scalar::{
-    ComponentName, Duration, Fate, JitterWord, Join, RaceSemantics, ShareText, Times, TimesKey,
-    WrittenFraction, WrittenGrowth,
-};
-use crate::document::decode::{At, Decode, Decoder, NonEmpty, Rule, Scalar, Table, record, record_schema};
+use super::operator_shape::{SHAPES, Shape, keywords};
+use super::scalar::{ComponentName, Duration, ShareText, Times, TimesKey, WrittenFraction, WrittenGrowth};
+use super::word::{Fate, JitterWord, Join, RaceSemantics};
+use crate::document::decode::{At, Decode, Decoder, Scalar, Table, record};
 use crate::document::diagnostic::{Code, did_you_mean};
 use crate::document::tree::{Content, NodeId, Plain, shortened};
 use crate::journey::expression::{Expression, MAX_DEPTH, Repetitions, Share, Term, Written, WrittenBackoff};
@@ -22,128 +21,11 @@ pub(crate) const HOLE: &str = "";
 #[derive(Debug)]
 pub(crate) struct Step(pub(crate) Expression);
 
-/// A branch of a cond: a step with a probability.
-#[derive(Debug)]
-struct CondBranch;
-
 /// The text form, as written.
 #[derive(Debug)]
 pub(crate) struct ExpressionText {
     pub(crate) at: NodeId,
     pub(crate) text: String,
-}
-
-/// What a field of an operator holds.
-#[derive(Debug, Clone, Copy)]
-enum Field {
-    Steps,
-    Branches,
-    Step,
-    Duration,
-    Times,
-    Backoff,
-    Fate,
-    Counts,
-    Join,
-    Semantics,
-}
-
-struct Shape {
-    keyword: &'static str,
-    description: &'static str,
-    fields: &'static [(&'static str, bool, Field)],
-    rules: &'static [Rule],
-}
-
-const SHAPES: &[Shape] = &[
-    Shape {
-        keyword: "series",
-        description: "One after the other, all needed.",
-        fields: &[("steps", true, Field::Steps)],
-        rules: &[],
-    },
-    Shape {
-        keyword: "parallel",
-        description: "All at once, all needed.",
-        fields: &[("join", false, Field::Join), ("branches", true, Field::Steps)],
-        rules: &[],
-    },
-    Shape {
-        keyword: "cond",
-        description: "Exactly one branch is taken; the probabilities sum to 1, one may be left out.",
-        fields: &[("branches", true, Field::Branches)],
-        rules: &[],
-    },
-    Shape {
-        keyword: "race",
-        description: "All at once, the first success wins.",
-        fields: &[("semantics", false, Field::Semantics), ("branches", true, Field::Steps)],
-        rules: &[],
-    },
-    Shape {
-        keyword: "kofn",
-        description: "All at once, k successes are needed.",
-        fields: &[("k", true, Field::Times), ("branches", true, Field::Steps)],
-        rules: &[],
-    },
-    Shape {
-        keyword: "timeout",
-        description: "body within after, else fallback.",
-        fields: &[
-            ("after", true, Field::Duration),
-            ("body", true, Field::Step),
-            ("fallback", false, Field::Step),
-        ],
-        rules: &[],
-    },
-    Shape {
-        keyword: "fallback",
-        description: "fallback as soon as body is known to have failed.",
-        fields: &[("body", true, Field::Step), ("fallback", true, Field::Step)],
-        rules: &[],
-    },
-    Shape {
-        keyword: "retry",
-        description: "Up to attempts tries, one after the other.",
-        fields: &[
-            ("attempts", true, Field::Times),
-            ("perTryTimeout", false, Field::Duration),
-            ("backoff", false, Field::Backoff),
-            ("attemptsFate", false, Field::Fate),
-            ("body", true, Field::Step),
-        ],
-        rules: &[],
-    },
-    Shape {
-        keyword: "hedge",
-        description: "body, and after delay also alternate; the first success wins.",
-        fields: &[
-            ("delay", true, Field::Duration),
-            ("body", true, Field::Step),
-            ("alternate", true, Field::Step),
-        ],
-        rules: &[],
-    },
-    Shape {
-        keyword: "optional",
-        description: "body within timeout, but its failure does no harm.",
-        fields: &[("timeout", true, Field::Duration), ("body", true, Field::Step)],
-        rules: &[],
-    },
-    Shape {
-        keyword: "repeat",
-        description: "body repeated one after the other, count times or as often as counts says.",
-        fields: &[
-            ("count", false, Field::Times),
-            ("counts", false, Field::Counts),
-            ("body", true, Field::Step),
-        ],
-        rules: &[Rule::ExactlyOne(&["count", "counts"])],
-    },
-];
-
-fn keywords() -> String {
-    SHAPES.iter().map(|shape| shape.keyword).collect::<Vec<_>>().join(", ")
 }
 
 record! {
@@ -161,7 +43,7 @@ record! {
 }
 
 /// A wait between attempts: a duration or a record.
-struct BackoffField(Option<WrittenBackoff>);
+pub(super) struct BackoffField(Option<WrittenBackoff>);
 
 impl JsonSchema for BackoffField {
     fn inline_schema() -> bool {
@@ -457,64 +339,6 @@ impl Tree<'_, '_> {
 enum Head {
     Component(String),
     Operator(&'static Shape),
-}
-
-fn step_schema(generator: &mut SchemaGenerator, branch: bool) -> Schema {
-    let share = |generator: &mut SchemaGenerator| {
-        ("probability", false, "How often the branch is taken.", generator.subschema_for::<At<ShareText>>())
-    };
-    let mut reference = vec![("ref", true, "A component.", generator.subschema_for::<At<ComponentName>>())];
-    if branch {
-        reference.push(share(generator));
-    }
-    let mut kinds = vec![record_schema("A call of one component.", reference, &[]).to_value()];
-    for shape in SHAPES {
-        let keyword = schemars::json_schema!({ "const": shape.keyword });
-        let mut fields = vec![("type", true, "", keyword)];
-        for (name, required, field) in shape.fields {
-            fields.push((name, *required, "", field_schema(*field, generator)));
-        }
-        if branch {
-            fields.push(share(generator));
-        }
-        kinds.push(record_schema(shape.description, fields, shape.rules).to_value());
-    }
-    schemars::json_schema!({ "oneOf": kinds })
-}
-
-fn field_schema(field: Field, generator: &mut SchemaGenerator) -> Schema {
-    match field {
-        Field::Steps => generator.subschema_for::<NonEmpty<Step>>(),
-        Field::Branches => generator.subschema_for::<NonEmpty<CondBranch>>(),
-        Field::Step => generator.subschema_for::<Step>(),
-        Field::Duration => generator.subschema_for::<At<Duration>>(),
-        Field::Times => generator.subschema_for::<At<Times>>(),
-        Field::Backoff => generator.subschema_for::<BackoffField>(),
-        Field::Fate => generator.subschema_for::<At<Fate>>(),
-        Field::Counts => generator.subschema_for::<Table<TimesKey, At<WrittenFraction>>>(),
-        Field::Join => generator.subschema_for::<At<Join>>(),
-        Field::Semantics => generator.subschema_for::<At<RaceSemantics>>(),
-    }
-}
-
-impl JsonSchema for Step {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Step".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        step_schema(generator, false)
-    }
-}
-
-impl JsonSchema for CondBranch {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "CondBranch".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        step_schema(generator, true)
-    }
 }
 
 impl JsonSchema for ExpressionText {
