@@ -257,13 +257,14 @@ fn read_unless_link(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whether a file says that it was compiled.
+/// Whether a file says that it was compiled, and from what; a text about compiling may well name the mark alone.
 fn is_compiled(path: &Path) -> bool {
     const LOOKED_AT: u64 = 4096;
     use std::io::Read as _;
     let mut start = Vec::new();
     let read = fs::File::open(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
-    read.is_ok() && String::from_utf8_lossy(&start).contains(emit::MARK)
+    let says = |line: &str| line.contains(emit::MARK) && line.contains("spec sha256:");
+    read.is_ok() && String::from_utf8_lossy(&start).lines().any(says)
 }
 
 /// Whole or not at all: a reader never sees half a file.

@@ -311,7 +311,7 @@ fn a_check_tells_what_differs_and_nothing_is_written_outside() {
     // A journey that is gone leaves alerts that would go on paging; files of others are not ours to judge.
     std::fs::create_dir_all(at("out/gone/prometheus")).unwrap();
     std::fs::write(at("out/gone/prometheus/alerts.yaml"), &before).unwrap();
-    std::fs::write(at("out/README.md"), "of people").unwrap();
+    std::fs::write(at("out/README.md"), format!("of people, who say: {}", emit::MARK)).unwrap();
     let left = compile(&["--check"]);
     assert_eq!(left.status.code(), Some(1));
     assert!(
