@@ -19,6 +19,10 @@ use emac::upstream::{Answer, Body, Upstream, UpstreamError};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 
+/// As the `emac` command has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const JOURNEYS: usize = 100;
 const LEAVES: usize = 30;
 const EDGES: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
