@@ -176,7 +176,7 @@ impl Explained<'_> {
         let mut warnings = Vec::new();
         let mut warn = |code, message: String| warnings.push(Warning { code, message });
         let buckets = self.journey.governance.bucket_error;
-        let failures_matter = self.failure_times_matter();
+        let failures_matter = self.tree.failure_times_matter();
         for (index, leaf) in self.leaves.iter().enumerate() {
             let name = &self.journey.components[index].name;
             if self.tree.occurrences[index] == 0 {
@@ -280,17 +280,6 @@ impl Explained<'_> {
             warn("vacuous-bounds", "The bounds of availability are 0 and 1: nothing is known.".to_owned());
         }
         warnings
-    }
-
-    /// For each component, whether an operator acts on the time at which it fails.
-    fn failure_times_matter(&self) -> Vec<bool> {
-        let mut matter = vec![false; self.leaves.len()];
-        for node in &self.tree.nodes {
-            if let Kind::Leaf(component) = node.kind {
-                matter[component] |= node.failure_time_matters;
-            }
-        }
-        matter
     }
 }
 

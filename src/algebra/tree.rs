@@ -130,6 +130,17 @@ impl Tree {
         self.nodes.len() - 1
     }
 
+    /// For each component, whether an operator acts on the time at which it fails.
+    pub(crate) fn failure_times_matter(&self) -> Vec<bool> {
+        let mut matter = vec![false; self.class_of.len()];
+        for node in &self.nodes {
+            if let Kind::Leaf(component) = node.kind {
+                matter[component] |= node.failure_time_matters;
+            }
+        }
+        matter
+    }
+
     /// Whether a node is a sum of times that nobody above asks about failures: its operands' curves are needed for
     /// nothing but their spectra.
     pub(crate) fn is_plain_series(&self, at: usize) -> bool {

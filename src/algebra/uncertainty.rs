@@ -191,17 +191,19 @@ impl Unknown<'_> {
     /// For those of the two assumptions that act in this tree.
     pub(crate) fn sides(&self, transforms: &mut Transforms) -> FxHashMap<Dependence, UnknownSides> {
         let mut sides = FxHashMap::default();
+        let failure_times_matter = self.tree.failure_times_matter();
         let brackets = |leaves: &[Leaf], late: Reading, early: Reading| -> Vec<Bracket> {
-            let of = |leaf: &Leaf| {
+            let of = |(leaf, &matters): (&Leaf, &bool)| {
                 let law = |outcome, reading| leaf.coarse_law(outcome, reading);
+                let failure = matters.then(|| law(Outcome::Failure, late));
                 Bracket::leaf(
                     leaf.bounds(),
                     law(Outcome::Success, late),
                     law(Outcome::Success, early),
-                    law(Outcome::Failure, late),
+                    failure,
                 )
             };
-            leaves.iter().map(of).collect()
+            leaves.iter().zip(&failure_times_matter).map(of).collect()
         };
         let exact = brackets(self.leaves, Reading::Exact, Reading::Exact);
         for dependence in [Dependence::Unknown, Dependence::UnknownAll] {

@@ -75,11 +75,12 @@ pub(crate) struct Bracket {
 }
 
 impl Bracket {
-    /// A leaf with these bounds of its availability and these laws of its successes (late and early) and failures.
-    pub(crate) fn leaf(bounds: Bounds, late: &Law, early: &Law, failure: &Law) -> Self {
+    /// A leaf with these bounds of its availability and these laws of its successes (late and early) and, where an
+    /// operator acts on their times, of its failures.
+    pub(crate) fn leaf(bounds: Bounds, late: &Law, early: &Law, failure: Option<&Law>) -> Self {
         let late = late_atoms(late, bounds.upper);
         let mut bracket = Self {
-            failed: late_atoms(failure, 1.0 - bounds.lower),
+            failed: failure.map_or_else(TailLaw::default, |law| late_atoms(law, 1.0 - bounds.lower)),
             early: early_steps(early, bounds.upper),
             ..Self::from_late(bounds, late)
         };
@@ -107,7 +108,8 @@ impl Bracket {
         times.reverse();
         times.sort_unstable_by(f64::total_cmp);
         times.dedup();
-        let values = times.iter().map(|&t| (self.bounds.lower - self.late.after(t)).max(0.0)).collect();
+        let late = self.late.after_each(times.iter().copied());
+        let values = late.map(|late| (self.bounds.lower - late).max(0.0)).collect();
         Rising { times, values }
     }
 
@@ -182,8 +184,8 @@ impl Bracket {
 /// A law's mass at the upper ends of narrow ranges of ranks; steps are kept as they are.
 fn late_atoms(law: &Law, mass: f64) -> TailLaw {
     let mut atoms = Vec::with_capacity(2 * LEAF_ATOMS);
-    atoms.push((f64::INFINITY, mass * (1.0 - law.finite_mass())));
     each_range(law, |_, to, share| atoms.push((to, mass * share)));
+    atoms.push((f64::INFINITY, mass * (1.0 - law.finite_mass())));
     TailLaw::from_atoms(atoms).coarsened(LEAF_ATOMS)
 }
 

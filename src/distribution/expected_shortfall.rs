@@ -29,7 +29,8 @@ impl TailLaw {
     #[must_use]
     pub fn from_atoms(mut atoms: Vec<(f64, f64)>) -> Self {
         atoms.retain(|&(time, mass)| mass > 0.0 && time >= 0.0);
-        atoms.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+        // They come as a few sorted runs, which a stable sort merges.
+        atoms.sort_by(|a, b| b.0.total_cmp(&a.0));
         let mut law = Self::default();
         let (mut mass, mut integral) = (0.0, 0.0);
         for (time, atom) in atoms {
@@ -192,7 +193,7 @@ impl TailLaw {
         let mut levels: Vec<f64> =
             laws.iter().flat_map(|law| law.through.iter().copied()).filter(|&v| v < total).collect();
         levels.push(total);
-        levels.sort_unstable_by(f64::total_cmp);
+        levels.sort_by(f64::total_cmp);
         levels.dedup();
         let mut next = vec![0_usize; laws.len()];
         let mut before = 0.0;
