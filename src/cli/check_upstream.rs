@@ -9,7 +9,7 @@ use http::Request;
 use http_body_util::{BodyExt as _, Empty, Limited};
 
 use crate::journey::Journey;
-use crate::journey::component::{Component, Telemetry};
+use crate::journey::component::{Component, HistogramType, Telemetry};
 use crate::series::Matcher;
 use crate::spec::upstream_rules::{
     HistogramFacts, QueryFacts, TRAFFIC_WINDOW, histogram_findings, query_findings,
@@ -75,8 +75,8 @@ impl Asking<'_> {
     ) -> anyhow::Result<Vec<Diagnostic>> {
         match &component.telemetry {
             None => Ok(Vec::new()),
-            Some(Telemetry::Histogram { metric, matchers, success, .. }) => {
-                let facts = self.histogram(metric, matchers, success).await?;
+            Some(Telemetry::Histogram { metric, matchers, success, histogram_type, .. }) => {
+                let facts = self.histogram(metric, *histogram_type, matchers, success).await?;
                 Ok(histogram_findings(journey, component, place, &facts))
             }
             Some(Telemetry::Ratio { query }) => {
@@ -109,10 +109,11 @@ impl Asking<'_> {
     async fn histogram(
         &self,
         metric: &str,
+        histogram_type: HistogramType,
         matchers: &[Matcher],
         success: &[Matcher],
     ) -> anyhow::Result<HistogramFacts> {
-        let buckets = format!("{metric}_bucket");
+        let buckets = histogram_type.series_name(metric);
         let mut facts = HistogramFacts { names: self.names.clone(), ..HistogramFacts::default() };
         if !facts.names.contains(&buckets) {
             return Ok(facts);
@@ -132,10 +133,20 @@ impl Asking<'_> {
             }
             format!("{buckets}{{{}}}", shown.join(","))
         };
-        if let QueryFacts::Series(edges) = self.query(&format!("count by (le) ({})", selector(""))).await? {
+        let (matching, traffic) = match histogram_type {
+            HistogramType::Classic => (
+                format!("count by (le) ({})", selector("")),
+                format!("sum(increase({}[{TRAFFIC_WINDOW}]))", selector("le=\"+Inf\"")),
+            ),
+            // Samples that are numbers have no count.
+            HistogramType::Native => (
+                format!("count(histogram_count({}))", selector("")),
+                format!("sum(histogram_count(increase({}[{TRAFFIC_WINDOW}])))", selector("")),
+            ),
+        };
+        if let QueryFacts::Series(edges) = self.query(&matching).await? {
             facts.edges = edges;
         }
-        let traffic = format!("sum(increase({}[{TRAFFIC_WINDOW}]))", selector("le=\"+Inf\""));
         facts.traffic = self.ask(&traffic).await?.and_then(|answer| {
             answer.series.first().and_then(|series| series.samples.first()).map(|sample| sample.value)
         });

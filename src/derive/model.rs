@@ -101,6 +101,7 @@ impl<'a> ComponentFields<'a> {
 enum TelemetryFields<'a> {
     Histogram {
         histogram: &'a str,
+        histogram_type: String,
         matchers: Vec<String>,
         success: Vec<String>,
         unit: &'static str,
@@ -124,8 +125,9 @@ impl<'a> TelemetryFields<'a> {
             LatencyUnit::Milliseconds => "milliseconds",
         };
         match telemetry {
-            Telemetry::Histogram { metric, matchers, success, unit } => Self::Histogram {
+            Telemetry::Histogram { metric, matchers, success, unit, histogram_type } => Self::Histogram {
                 histogram: metric,
+                histogram_type: histogram_type.to_string(),
                 matchers: texts(matchers),
                 success: texts(success),
                 unit: named(*unit),

@@ -1,5 +1,7 @@
 //! Components: the services that a journey calls, and where their evidence comes from.
 
+use std::fmt;
+
 use super::domain::DomainId;
 use crate::series::Matcher;
 use crate::unit::Probability;
@@ -26,6 +28,36 @@ pub enum LatencyUnit {
     Seconds,
     /// As Istio and older OpenTelemetry metrics.
     Milliseconds,
+}
+
+/// How an upstream stores a histogram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum HistogramType {
+    /// A series for each bucket, `<name>_bucket` with the label `le`.
+    #[default]
+    Classic,
+    /// One series of samples that are histograms, with exponential buckets.
+    Native,
+}
+
+impl HistogramType {
+    /// The name of the series that hold the buckets of `metric`.
+    #[must_use]
+    pub fn series_name(self, metric: &str) -> String {
+        match self {
+            Self::Classic => format!("{metric}_bucket"),
+            Self::Native => metric.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for HistogramType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Classic => "classic",
+            Self::Native => "native",
+        })
+    }
 }
 
 impl LatencyUnit {
@@ -62,6 +94,8 @@ pub enum Telemetry {
         success: Vec<Matcher>,
         /// The unit of its edges.
         unit: LatencyUnit,
+        /// How it is stored.
+        histogram_type: HistogramType,
     },
     /// Separate queries, with `{{window}}` or `{{ .window }}` for the window.
     Queries {

@@ -77,6 +77,7 @@ fn splits(selector: &Selector) -> impl Iterator<Item = (Selector, &str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journey::component::HistogramType;
     use crate::series::Matcher;
 
     fn selector(pairs: &[(&str, &str)]) -> Selector {
@@ -88,7 +89,7 @@ mod tests {
                 value: value.trim_start_matches('!').to_owned(),
             })
             .collect();
-        Selector::new("m", &matchers)
+        Selector::new("m", HistogramType::Classic, &matchers)
     }
 
     #[test]

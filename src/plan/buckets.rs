@@ -67,6 +67,21 @@ impl Buckets {
         self.0.windows(2).all(|pair| pair[0].1 == pair[1].1)
     }
 
+    /// The same counts at the edges of `other`; empty where this is. Exact where no bucket of this holds calls on both
+    /// sides of such an edge, as with native buckets of a resolution that is not below that of `other`: their edges
+    /// nest.
+    #[must_use]
+    pub fn at_edges_of(&self, other: &Self) -> Self {
+        if self.is_empty() {
+            return Self::default();
+        }
+        let at = |edge: f64| {
+            let next = self.0.partition_point(|&(own, _)| own <= edge);
+            next.checked_sub(1).map_or(0.0, |last| self.0[last].1)
+        };
+        Self(other.edges().map(|edge| (edge, at(edge))).collect())
+    }
+
     /// `self − other`, bucket by bucket: the failures, from all calls and the successes. A difference below 0 within
     /// the tolerance is 0.
     ///

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::batch::{self, MemberKey};
 use super::selector::{Batch, Selector, selectors_of};
 use crate::journey::Journey;
-use crate::journey::component::{LatencyUnit, Telemetry};
+use crate::journey::component::{HistogramType, LatencyUnit, Telemetry};
+use crate::series::Matcher;
 use crate::spec::with_window;
 use crate::unit::{Timestamp, Window};
 
@@ -59,7 +60,8 @@ pub struct PlannedQuery {
 /// The queries of one family's side effects.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SideQueries {
-    pub(super) layout: QueryId,
+    /// Of classic histograms.
+    pub(super) layout: Option<QueryId>,
     pub(super) newest: QueryId,
     pub(super) samples: QueryId,
     pub(super) ahead: QueryId,
@@ -86,6 +88,7 @@ pub(super) enum Source {
         success: Option<BTreeMap<Window, BucketQuery>>,
         side: SideQueries,
         unit: LatencyUnit,
+        histogram_type: HistogramType,
     },
     /// Separate queries, by window.
     Declared {
@@ -343,15 +346,15 @@ impl<'a> Builder<'a> {
                     .collect(),
                 unit: LatencyUnit::Seconds,
             },
-            Some(Telemetry::Histogram { metric, matchers, success, unit }) => {
-                let every = Selector::new(metric, matchers);
-                let good = Selector::new(metric, matchers.iter().chain(success));
+            Some(Telemetry::Histogram { metric, matchers, success, unit, histogram_type }) => {
+                let every = Selector::new(metric, *histogram_type, matchers);
+                let good = Selector::new(metric, *histogram_type, matchers.iter().chain(success));
                 let (batch, key) = &placed[&every];
                 let label = batch.members.as_ref().map(|(label, _)| label.clone());
                 let mut side = |kind, text| self.query(kind, text, label.clone());
                 let span = Window::from_millis(SCRAPE_SPAN_MS);
                 let side = SideQueries {
-                    layout: side(QueryKind::Layout, batch.layout()),
+                    layout: batch.layout().map(|text| side(QueryKind::Layout, text)),
                     newest: side(QueryKind::Newest, batch.newest()),
                     samples: side(
                         QueryKind::Samples,
@@ -372,7 +375,7 @@ impl<'a> Builder<'a> {
                 };
                 let all = increases(&every);
                 let success = (good != every).then(|| increases(&good));
-                Source::Histogram { all, success, side, unit: *unit }
+                Source::Histogram { all, success, side, unit: *unit, histogram_type: *histogram_type }
             }
         }
     }
@@ -380,8 +383,9 @@ impl<'a> Builder<'a> {
 
 fn selectors(telemetry: Option<&Telemetry>) -> Vec<Selector> {
     match telemetry {
-        Some(Telemetry::Histogram { metric, matchers, success, .. }) => {
-            vec![Selector::new(metric, matchers), Selector::new(metric, matchers.iter().chain(success))]
+        Some(Telemetry::Histogram { metric, matchers, success, histogram_type, .. }) => {
+            let of = |matchers: Vec<&Matcher>| Selector::new(metric, *histogram_type, matchers);
+            vec![of(matchers.iter().collect()), of(matchers.iter().chain(success).collect())]
         }
         Some(Telemetry::Queries { .. } | Telemetry::Ratio { .. }) | None => Vec::new(),
     }

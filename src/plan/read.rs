@@ -11,7 +11,7 @@ use super::evidence::{
     SideQueries, Source,
 };
 use crate::distribution::histogram::ClassicHistogram;
-use crate::journey::component::{ComponentId, LatencyUnit};
+use crate::journey::component::{ComponentId, HistogramType, LatencyUnit};
 use crate::journey::evidence::{ComponentEvidence, Counts, Evidence, Measurement, Reason};
 use crate::synthetic::evaluation::Flaw;
 use crate::unit::{Probability, Seconds, Timestamp, Window};
@@ -279,14 +279,17 @@ impl Reader<'_> {
                     })),
                 }
             }
-            Source::Histogram { all, success, side, unit } => {
+            Source::Histogram { all, success, side, unit, histogram_type } => {
                 let queries = all.values().chain(success.iter().flat_map(BTreeMap::values));
                 let answered = self.any_answered(queries.map(|bucket| bucket.query));
                 let side = self.side(side);
                 let windows = all.iter().map(|(&window, all)| {
                     let success = success.as_ref().map(|success| success.get(&window));
                     let base = match &side {
-                        Ok(side) => self.histogram(all, success.map(|s| s.unwrap_or(all)), side, *unit),
+                        Ok(side) => {
+                            let success = success.map(|s| s.unwrap_or(all));
+                            self.histogram(all, success, side, *unit, *histogram_type)
+                        }
                         Err(base) => Err(base.clone()),
                     };
                     (window, base.unwrap_or_else(|base| base))
@@ -352,7 +355,11 @@ impl Reader<'_> {
             .map(|table| EvidencePlan::clock_of_ahead(table.grid().start()));
         let from_the_future =
             ahead.zip(asked_at).is_some_and(|(ahead, asked_at)| ahead > asked_at.seconds() + FUTURE_SECONDS);
-        let layout = self.values(queries.layout, &queries.key)?.map(|pairs| {
+        let layout = match queries.layout {
+            Some(layout) => self.values(layout, &queries.key)?,
+            None => None,
+        };
+        let layout = layout.map(|pairs| {
             let buckets = Buckets::collect(pairs)?;
             if buckets.is_level() { Ok(buckets.edges().collect()) } else { Err(BucketFault::Shape) }
         });
@@ -400,6 +407,7 @@ impl Reader<'_> {
         success: Option<&BucketQuery>,
         side: &Side,
         unit: LatencyUnit,
+        histogram_type: HistogramType,
     ) -> Result<Base, Base> {
         let every = self.buckets(all.query, &all.key)?;
         if every.is_empty() || side.newest == Some(None) {
@@ -424,6 +432,11 @@ impl Reader<'_> {
             None => true,
             Some(Ok(edges)) => buckets.edges().eq(edges.iter().copied()),
             Some(Err(_)) => false,
+        };
+        // Native buckets that hold nothing are not written.
+        let successes = match histogram_type {
+            HistogramType::Classic => successes,
+            HistogramType::Native => successes.at_edges_of(&every),
         };
         let consistent = same_edges(&every) && (successes.is_empty() || successes.edges().eq(every.edges()));
         let shape = |buckets: Result<Buckets, BucketFault>, calls: f64| match (consistent, calls > 0.0) {
@@ -584,6 +597,7 @@ pub(super) mod tests {
                 matchers: vec![matcher("service", MatchOp::Equal, service)],
                 success: vec![matcher("code", MatchOp::NotRegex, "5..")],
                 unit: LatencyUnit::Seconds,
+                histogram_type: HistogramType::Classic,
             },
         )
     }
@@ -688,6 +702,40 @@ pub(super) mod tests {
         let reading = read_all(journey(&["5m"], vec![component("a")]), Some(AT), healthy);
         let Reading::Evidence { age, .. } = reading else { panic!() };
         assert_eq!(age.unwrap().get(), 5.0);
+    }
+
+    #[test]
+    fn native_buckets_that_hold_no_success_are_still_edges_of_the_failures() {
+        let native = |edges: &[(&str, f64)]| -> Rows {
+            edges.iter().map(|&(le, n)| (vec![("le", le.to_owned())], n)).collect()
+        };
+        let mut component = component("a");
+        if let Some(Telemetry::Histogram { histogram_type, .. }) = &mut component.telemetry {
+            *histogram_type = HistogramType::Native;
+        }
+        let reading = read_all(journey(&["5m"], vec![component]), Some(AT), |kind, text| {
+            Ok(match kind {
+                QueryKind::Increase(_) if text.contains("code") => {
+                    native(&[("0.1", 0.0), ("0.2", 60.0), ("0.4", 90.0), ("+Inf", 90.0)])
+                }
+                QueryKind::Increase(_) => native(&[
+                    ("0.1", 0.0),
+                    ("0.2", 60.0),
+                    ("0.4", 91.0),
+                    ("0.8", 91.0),
+                    ("1.6", 100.0),
+                    ("+Inf", 100.0),
+                ]),
+                QueryKind::Layout => panic!("asked for the layout of a native histogram: {text}"),
+                _ => return healthy(kind, text),
+            })
+        });
+        let evidence = only(&reading, "5m");
+        assert_eq!(evidence.reasons, []);
+        let counts = measured(&evidence);
+        assert_eq!((counts.good(), counts.total()), (90.0, 100.0));
+        assert_eq!(counts.latency().unwrap().counts(), [0.0, 60.0, 90.0, 90.0, 90.0, 90.0]);
+        assert_eq!(counts.failure_latency().unwrap().counts(), [0.0, 0.0, 1.0, 1.0, 10.0, 10.0]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::journey::component::HistogramType;
 use crate::promql::guard::MAX_QUERY_BYTES;
 use crate::promql::matcher::MatcherSet;
 use crate::promql::query::Query;
@@ -11,26 +12,32 @@ use crate::unit::Window;
 /// The label of a classic bucket's upper edge.
 pub const LE: &str = "le";
 
-/// Some series of one classic histogram: its base name and matchers, sorted and unique, so that equal sets of
+/// Some series of one histogram: its base name and matchers, sorted and unique, so that equal sets of
 /// matchers are equal selectors.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Selector {
     /// The histogram's name without `_bucket`.
     pub metric: String,
+    /// How it is stored.
+    pub histogram_type: HistogramType,
     /// Sorted and unique.
     pub matchers: Vec<Matcher>,
 }
 
 impl Selector {
     /// Sorts the matchers.
-    pub fn new<'a>(metric: &str, matchers: impl IntoIterator<Item = &'a Matcher>) -> Self {
+    pub fn new<'a>(
+        metric: &str,
+        histogram_type: HistogramType,
+        matchers: impl IntoIterator<Item = &'a Matcher>,
+    ) -> Self {
         let unique: BTreeSet<Matcher> = matchers.into_iter().cloned().collect();
-        Self { metric: metric.to_owned(), matchers: unique.into_iter().collect() }
+        Self { metric: metric.to_owned(), histogram_type, matchers: unique.into_iter().collect() }
     }
 
     /// The vector selector of the buckets, narrowed further by `extra`.
     fn buckets(&self, extra: &[Matcher]) -> String {
-        let name = format!("{}_bucket", self.metric);
+        let name = self.histogram_type.series_name(&self.metric);
         let mut all: Vec<String> = Vec::with_capacity(self.matchers.len() + extra.len() + 1);
         let plain = is_plain_name(&name);
         if !plain {
@@ -59,20 +66,25 @@ pub struct Batch {
 }
 
 impl Batch {
+    fn is_classic(&self) -> bool {
+        self.shared.histogram_type == HistogramType::Classic
+    }
+
     fn by(&self, le: bool) -> String {
-        let mut labels = if le { vec![LE] } else { Vec::new() };
+        let mut labels = if le && self.is_classic() { vec![LE] } else { Vec::new() };
         labels.extend(self.members.as_ref().map(|(label, _)| label.as_str()));
         if labels.is_empty() { String::new() } else { format!(" by ({})", labels.join(", ")) }
     }
 
-    fn buckets(&self, le: Option<&str>) -> String {
+    /// The selector of all buckets, or, of classic ones, of those that count every call.
+    fn buckets(&self, every_call: bool) -> String {
         let mut extra = Vec::new();
         if let Some((label, values)) = &self.members {
             let quoted: Vec<String> = values.iter().map(|value| quoted_regex(value)).collect();
             extra.push(Matcher { name: label.clone(), op: MatchOp::Regex, value: quoted.join("|") });
         }
-        if let Some(le) = le {
-            extra.push(Matcher { name: LE.to_owned(), op: MatchOp::Equal, value: le.to_owned() });
+        if every_call && self.is_classic() {
+            extra.push(Matcher { name: LE.to_owned(), op: MatchOp::Equal, value: "+Inf".to_owned() });
         }
         self.shared.buckets(&extra)
     }
@@ -80,25 +92,26 @@ impl Batch {
     /// How many calls fell into each bucket over the window.
     #[must_use]
     pub fn increase(&self, window: Window) -> String {
-        format!("sum{} (increase({}[{window}]))", self.by(true), self.buckets(None))
+        format!("sum{} (increase({}[{window}]))", self.by(true), self.buckets(false))
     }
 
-    /// How many series have each bucket now: where the counts differ, some instance lacks an edge.
+    /// How many series have each bucket now: where the counts differ, some instance lacks an edge. Native buckets of
+    /// different resolutions are merged by the upstream, exactly, so that nobody needs to ask.
     #[must_use]
-    pub fn layout(&self) -> String {
-        format!("count{} ({})", self.by(true), self.buckets(None))
+    pub fn layout(&self) -> Option<String> {
+        self.is_classic().then(|| format!("count{} ({})", self.by(true), self.buckets(false)))
     }
 
     /// The time of the newest sample.
     #[must_use]
     pub fn newest(&self) -> String {
-        format!("max{} (timestamp({}))", self.by(false), self.buckets(Some("+Inf")))
+        format!("max{} (timestamp({}))", self.by(false), self.buckets(true))
     }
 
     /// How many samples the busiest series has in `span`: gives the scrape interval.
     #[must_use]
     pub fn samples(&self, span: Window) -> String {
-        format!("max{} (count_over_time({}[{span}]))", self.by(false), self.buckets(Some("+Inf")))
+        format!("max{} (count_over_time({}[{span}]))", self.by(false), self.buckets(true))
     }
 }
 
@@ -142,7 +155,7 @@ mod tests {
     #[test]
     fn a_batch_asks_for_its_members_by_quoted_regex_and_groups_by_their_label() {
         let batch = Batch {
-            shared: Selector::new("m", &[equal("job", "x")]),
+            shared: Selector::new("m", HistogramType::Classic, &[equal("job", "x")]),
             members: Some(("service".into(), vec!["a.b".into(), "c|\"d".into()])),
         };
         assert_eq!(
@@ -157,10 +170,23 @@ mod tests {
 
     #[test]
     fn a_lone_selector_is_asked_for_as_it_stands() {
-        let batch = Batch { shared: Selector::new("http.duration", &[]), members: None };
-        assert_eq!(batch.layout(), r#"count by (le) ({__name__="http.duration_bucket"})"#);
-        let batch = Batch { shared: Selector::new("m", &[]), members: None };
+        let batch =
+            Batch { shared: Selector::new("http.duration", HistogramType::Classic, &[]), members: None };
+        assert_eq!(batch.layout().unwrap(), r#"count by (le) ({__name__="http.duration_bucket"})"#);
+        let batch = Batch { shared: Selector::new("m", HistogramType::Classic, &[]), members: None };
         assert_eq!(batch.samples(window("5m")), r#"max (count_over_time(m_bucket{le="+Inf"}[5m]))"#);
+    }
+
+    #[test]
+    fn a_native_histogram_is_asked_for_whole_and_has_no_layout() {
+        let batch = Batch {
+            shared: Selector::new("m", HistogramType::Native, &[equal("job", "x")]),
+            members: Some(("service".into(), vec!["a".into(), "b".into()])),
+        };
+        let selector = r#"m{job="x",service=~"a|b"}"#;
+        assert_eq!(batch.increase(window("5m")), format!("sum by (service) (increase({selector}[5m]))"));
+        assert_eq!(batch.newest(), format!("max by (service) (timestamp({selector}))"));
+        assert_eq!(batch.layout(), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::scalar::{
 use super::step::{ExpressionText, Step};
 use super::word::{
     ApiVersion, AvailabilityBound, BucketErrorWord, DependenceWord, DomainKind, DomainLatencyWord,
-    JourneyKind, LatencyBound, Mode, Operated, PresetName, RolloutProvider, Scope, Unit,
+    HistogramTypeWord, JourneyKind, LatencyBound, Mode, Operated, PresetName, RolloutProvider, Scope, Unit,
 };
 use crate::document::decode::{At, List, NonEmpty, Placed, Rule, Table, record};
 
@@ -132,7 +132,7 @@ record! {
         Rule::AtMostOne(&["telemetry", "preset", "histogram", "good"]),
         Rule::AtMostOne(&["preset", "total"]), Rule::AtMostOne(&["histogram", "total"]),
         Rule::AtMostOne(&["telemetry", "matchers"]), Rule::AtMostOne(&["telemetry", "success"]),
-        Rule::AtMostOne(&["telemetry", "unit"]), Rule::AtMostOne(&["telemetry", "latency"]),
+        Rule::AtMostOne(&["telemetry", "unit"]), Rule::AtMostOne(&["telemetry", "histogramType"]), Rule::AtMostOne(&["good", "histogramType"]), Rule::AtMostOne(&["telemetry", "latency"]),
         Rule::AtMostOne(&["telemetry", "total"]), Rule::AtMostOne(&["telemetry", "failureLatency"]),
         Rule::AtMostOne(&["telemetry", "scope"]),
         Rule::AtMostOne(&["good", "matchers"]), Rule::AtMostOne(&["good", "success"]),
@@ -157,6 +157,8 @@ record! {
         optional success: Matchers = "success",
         /// The unit of the histogram's edges.
         optional unit: At<Unit> = "unit",
+        /// How the histogram is stored: classic (with le buckets, the default) or native.
+        optional histogram_type: At<HistogramTypeWord> = "histogramType",
         /// A query of the number of successful calls.
         optional good: At<Query> = "good",
         /// A query of the number of all calls.
@@ -171,7 +173,7 @@ record! {
 
     /// Where a component's evidence comes from: a histogram, a preset, or separate queries.
     TelemetryRecord [
-        Rule::ExactlyOne(&["preset", "histogram", "good"]),
+        Rule::ExactlyOne(&["preset", "histogram", "good"]), Rule::AtMostOne(&["good", "histogramType"]),
         Rule::AtMostOne(&["preset", "total"]), Rule::AtMostOne(&["histogram", "total"]),
         Rule::AtMostOne(&["good", "matchers"]), Rule::AtMostOne(&["good", "success"]),
         Rule::AtMostOne(&["preset", "failureLatency"]), Rule::AtMostOne(&["histogram", "failureLatency"]),
@@ -187,6 +189,8 @@ record! {
         optional success: Matchers = "success",
         /// The unit of the histogram's edges.
         optional unit: At<Unit> = "unit",
+        /// How the histogram is stored: classic (with le buckets, the default) or native.
+        optional histogram_type: At<HistogramTypeWord> = "histogramType",
         /// A query of the number of successful calls.
         optional good: At<Query> = "good",
         /// A query of the number of all calls.

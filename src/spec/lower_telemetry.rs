@@ -2,10 +2,10 @@
 
 use super::intent::{ComponentRecord, Matchers, TelemetryRecord};
 use super::scalar::{MetricName, Query};
-use super::word::{PresetName, Scope, Unit};
+use super::word::{HistogramTypeWord, PresetName, Scope, Unit};
 use crate::document::decode::{At, Decoder};
 use crate::document::diagnostic::Code;
-use crate::journey::component::{LatencyScope, LatencyUnit, Telemetry};
+use crate::journey::component::{HistogramType, LatencyScope, LatencyUnit, Telemetry};
 use crate::openslo::query::has_placeholder as has_window;
 use crate::promql::query::Query as ParsedQuery;
 use crate::series::{MatchOp, Matcher};
@@ -23,6 +23,7 @@ struct Fields<'a> {
     matchers: Option<&'a Matchers>,
     success: Option<&'a Matchers>,
     unit: Option<&'a At<Unit>>,
+    histogram_type: Option<&'a At<HistogramTypeWord>>,
     good: Option<&'a At<Query>>,
     total: Option<&'a At<Query>>,
     latency: Option<&'a At<Query>>,
@@ -38,6 +39,7 @@ macro_rules! fields {
             matchers: $record.matchers.as_ref(),
             success: $record.success.as_ref(),
             unit: $record.unit.as_ref(),
+            histogram_type: $record.histogram_type.as_ref(),
             good: $record.good.as_ref(),
             total: $record.total.as_ref(),
             latency: $record.latency.as_ref(),
@@ -67,18 +69,25 @@ pub(crate) fn lower(component: &ComponentRecord, decoder: &mut Decoder<'_>) -> O
     let selecting = fields.matchers.map(|all| matchers(all, decoder)).unwrap_or_default();
     let success = fields.success.map(|all| matchers(all, decoder));
     let unit = fields.unit.map(|unit| unit.value.0);
+    let stored = fields.histogram_type.map(|stored| stored.value.0).unwrap_or_default();
     if let Some(preset) = fields.preset {
         let mut telemetry = preset.value.0.telemetry(selecting);
         match &mut telemetry {
-            Telemetry::Histogram { success: of_preset, unit: unit_of_preset, .. } => {
+            Telemetry::Histogram { success: of_preset, unit: unit_of_preset, histogram_type, .. } => {
                 if let Some(success) = success {
                     *of_preset = success;
                 }
+                *histogram_type = stored;
                 *unit_of_preset = unit.unwrap_or(*unit_of_preset);
             }
             Telemetry::Ratio { .. } => {}
             Telemetry::Queries { unit: unit_of_preset, .. } => {
                 *unit_of_preset = unit.unwrap_or(*unit_of_preset);
+                if let Some(written) = fields.histogram_type.filter(|_| stored == HistogramType::Native) {
+                    let message = "this preset reads classic buckets; allowed: `histogramType: classic`";
+                    let help = "write the queries good, total and latency".to_owned();
+                    decoder.report(Code::OperatorRule, written.at, message, Some(help));
+                }
                 if let Some((first, _)) = fields.success.and_then(|success| success.0.first()) {
                     let message = "this preset counts successes by the class of the status, not by labels";
                     let help = "leave `success` out, or write the queries good, total and latency".to_owned();
@@ -99,6 +108,7 @@ pub(crate) fn lower(component: &ComponentRecord, decoder: &mut Decoder<'_>) -> O
             matchers: selecting,
             success: success.unwrap_or_default(),
             unit: unit.unwrap_or(LatencyUnit::Seconds),
+            histogram_type: stored,
         });
     }
     fields.good.or(fields.total)?;

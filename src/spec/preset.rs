@@ -4,7 +4,7 @@
 //! them; the README of the collector's span metrics connector; Istio's "Standard Metrics"; Linkerd's "Proxy Metrics";
 //! Envoy's cluster statistics. Where a condition could be read two ways, fewer requests count as success.
 
-use crate::journey::component::{LatencyUnit, Telemetry};
+use crate::journey::component::{HistogramType, LatencyUnit, Telemetry};
 use crate::series::{MatchOp, Matcher};
 
 /// A well-known instrumentation.
@@ -72,7 +72,13 @@ impl Preset {
             }
             Self::Envoy => return envoy(&matchers),
         };
-        Telemetry::Histogram { metric: metric.to_owned(), matchers, success, unit }
+        Telemetry::Histogram {
+            metric: metric.to_owned(),
+            matchers,
+            success,
+            unit,
+            histogram_type: HistogramType::Classic,
+        }
     }
 }
 

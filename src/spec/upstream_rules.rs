@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::document::Place;
 use crate::document::diagnostic::{Code, Diagnostic, did_you_mean, nearest};
 use crate::journey::Journey;
-use crate::journey::component::{Component, LatencyUnit, Telemetry};
+use crate::journey::component::{Component, HistogramType, LatencyUnit, Telemetry};
 use crate::journey::governance::PROVEN_BY_ONE_ERROR;
 use crate::series::{MatchOp, Matcher};
 use crate::unit::Window;
@@ -18,11 +18,11 @@ pub const TRAFFIC_WINDOW: &str = "1h";
 pub struct HistogramFacts {
     /// Every metric name of the upstream.
     pub names: Vec<String>,
-    /// The labels of `<metric>_bucket`, whatever the matchers.
+    /// The labels of the series of its buckets, whatever the matchers.
     pub labels: Vec<String>,
-    /// The values of each label that a matcher names, over `<metric>_bucket`.
+    /// The values of each label that a matcher names, over the same series.
     pub values: BTreeMap<String, Vec<String>>,
-    /// The `le` of the series that match, as text; an empty one for series without it.
+    /// The `le` of the series that match, as text; an empty one for series without it, as those of native histograms.
     pub edges: Vec<String>,
     /// How many calls [`TRAFFIC_WINDOW`] held, where that is known.
     pub traffic: Option<f64>,
@@ -45,12 +45,13 @@ pub fn histogram_findings(
     place: &Place,
     facts: &HistogramFacts,
 ) -> Vec<Diagnostic> {
-    let Some(Telemetry::Histogram { metric, matchers, success, unit }) = &component.telemetry else {
+    let Some(Telemetry::Histogram { metric, matchers, success, unit, histogram_type }) = &component.telemetry
+    else {
         return Vec::new();
     };
-    let buckets = format!("{metric}_bucket");
+    let buckets = histogram_type.series_name(metric);
     if !facts.names.contains(&buckets) {
-        return vec![no_metric(metric, &buckets, place, &facts.names)];
+        return vec![no_metric(metric, *histogram_type, place, &facts.names)];
     }
     let mut findings = missing_labels(&buckets, matchers, success, place, &facts.labels);
     if !findings.is_empty() {
@@ -60,21 +61,30 @@ pub fn histogram_findings(
         findings.push(no_match(&buckets, matchers, place, facts));
         return findings;
     }
-    findings.extend(edge_findings(journey, &format!("`{buckets}`"), *unit, place, &facts.edges));
+    // Native buckets go as far as the calls did.
+    if *histogram_type == HistogramType::Classic {
+        findings.extend(edge_findings(journey, &format!("`{buckets}`"), *unit, place, &facts.edges));
+    }
     findings.extend(traffic_findings(journey, component, place, facts.traffic));
     findings
 }
 
-fn no_metric(metric: &str, buckets: &str, place: &Place, names: &[String]) -> Diagnostic {
+fn no_metric(metric: &str, stored: HistogramType, place: &Place, names: &[String]) -> Diagnostic {
     let known = |name: &str| names.iter().any(|known| known == name);
-    if known(metric) || known(&format!("{metric}_count")) {
-        let message =
-            format!("`{metric}` exists upstream, but has no `{buckets}`: it is not a classic histogram");
-        return place.finding(
-            Code::NotAHistogram,
-            message,
-            Some("name a histogram with `le` buckets".to_owned()),
-        );
+    let buckets = stored.series_name(metric);
+    let message =
+        format!("`{metric}` exists upstream, but has no `{buckets}`: it is not a {stored} histogram");
+    match stored {
+        HistogramType::Classic if known(metric) || known(&format!("{metric}_count")) => {
+            let help =
+                "name a histogram with `le` buckets, or write `histogramType: native` for a native one";
+            return place.finding(Code::NotAHistogram, message, Some(help.to_owned()));
+        }
+        HistogramType::Native if known(&HistogramType::Classic.series_name(metric)) => {
+            let help = "leave `histogramType` out: it is a classic histogram".to_owned();
+            return place.finding(Code::NotAHistogram, message, Some(help));
+        }
+        HistogramType::Classic | HistogramType::Native => {}
     }
     let histograms = names.iter().filter_map(|name| name.strip_suffix("_bucket"));
     let message = format!("there is no series `{buckets}` upstream");
@@ -269,7 +279,11 @@ mod tests {
         let empty = HistogramFacts { edges: Vec::new(), ..facts() };
         for (telemetry, facts, expected) in [
             ("{histogram: rq_secnds}", facts(), "E301 did you mean `rq_seconds`?"),
-            ("{histogram: gauge}", facts(), "E303 name a histogram with `le` buckets"),
+            (
+                "{histogram: gauge}",
+                facts(),
+                "E303 name a histogram with `le` buckets, or write `histogramType: native` for a native one",
+            ),
             ("{histogram: rq_seconds, matchers: {servce: front}}", facts(), "E302 did you mean `service`?"),
             ("{histogram: rq_seconds, success: {cod: '!~\"5..\"'}}", facts(), "E302 did you mean `code`?"),
             (

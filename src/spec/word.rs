@@ -7,7 +7,7 @@ use super::scalar::text;
 use crate::document::decode::Scalar;
 use crate::document::diagnostic::{Code, did_you_mean};
 use crate::document::tree::Plain;
-use crate::journey::component::{ComponentKind, LatencyScope, LatencyUnit};
+use crate::journey::component::{ComponentKind, HistogramType, LatencyScope, LatencyUnit};
 use crate::journey::governance::{BucketError, Dependence, EvaluationMode};
 use crate::journey::operator::{AttemptsFate, Jitter};
 
@@ -61,6 +61,10 @@ choices! {
     Unit(LatencyUnit),
         "seconds" => LatencyUnit::Seconds,
         "milliseconds" => LatencyUnit::Milliseconds;
+    /// How a histogram is stored.
+    HistogramTypeWord(HistogramType),
+        "classic" => HistogramType::Classic,
+        "native" => HistogramType::Native;
     /// What a latency contains.
     Scope(LatencyScope),
         "exclusive" => LatencyScope::Exclusive,

@@ -268,7 +268,7 @@ impl HttpUpstream {
             return Err(self.malformed(format!("status {status} where 200 was due")));
         }
         let body = read.map_err(|fault| self.malformed(fault))?;
-        body::off_the_runtime(body, |body| decode::query(body)).await.map_err(|fault| match fault {
+        body::off_the_runtime(body, |body| decode::evidence(body)).await.map_err(|fault| match fault {
             DecodeError::Error { .. } => refused(fault.to_string()),
             DecodeError::Shape(_) => self.malformed(fault),
         })

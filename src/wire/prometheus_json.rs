@@ -6,6 +6,7 @@
 
 pub mod decode;
 pub mod encode;
+mod native_histogram;
 pub mod number;
 
 use crate::series::{Sample, Series};

@@ -183,7 +183,7 @@ fn the_upstream_knows_which_telemetry_does_not_exist() {
             "value E301 did you mean `service=\"front\"`?",
             "label E302 did you mean `service`?",
             "status E302 its labels are __name__, code, instance, job, le, service",
-            "gauge E303 name a histogram with `le` buckets",
+            "gauge E303 name a histogram with `le` buckets, or write `histogramType: native` for a native one",
             "plain E303 sum it `by (le)`",
             "short W417 add buckets beyond the objective, or check `unit`",
             "empty E301 ",

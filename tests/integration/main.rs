@@ -33,6 +33,7 @@ mod journey_builder;
 mod layering;
 mod live_shop;
 mod monte_carlo;
+mod native_histogram;
 mod odd_evidence;
 mod openslo;
 mod oracles;

@@ -81,18 +81,22 @@ pub(crate) fn escape(text: &str) -> String {
         .collect()
 }
 
-/// A page in exposition format that a Prometheus scrapes; the test sets its text.
+/// A page that a Prometheus scrapes; the test sets its content.
 pub(crate) struct Exporter {
     port: u16,
-    page: Arc<Mutex<String>>,
+    page: Arc<Mutex<Vec<u8>>>,
     closed: Arc<AtomicBool>,
 }
 
 impl Exporter {
     pub(crate) fn start(page: &str) -> Self {
+        Self::start_with("text/plain; version=0.0.4", page.as_bytes())
+    }
+
+    pub(crate) fn start_with(content_type: &'static str, page: &[u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let page = Arc::new(Mutex::new(page.to_owned()));
+        let page = Arc::new(Mutex::new(page.to_vec()));
         let closed = Arc::new(AtomicBool::new(false));
         let (served, ended) = (Arc::clone(&page), Arc::clone(&closed));
         std::thread::spawn(move || {
@@ -107,8 +111,9 @@ impl Exporter {
                     line.clear();
                 }
                 let body = served.lock().unwrap().clone();
-                let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close";
-                let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nConnection: close");
+                let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n", body.len());
+                let _ = stream.write_all(&body);
             }
         });
         Self { port, page, closed }
@@ -120,8 +125,8 @@ impl Exporter {
     }
 
     /// Replaces the page.
-    pub(crate) fn set(&self, page: &str) {
-        page.clone_into(&mut self.page.lock().unwrap());
+    pub(crate) fn set(&self, page: impl AsRef<[u8]>) {
+        *self.page.lock().unwrap() = page.as_ref().to_vec();
     }
 }
 

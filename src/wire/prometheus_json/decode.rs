@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::native_histogram::{self, Histograms, NativeHistogram};
 use super::number::parse_float;
 use super::{Annotations, QueryAnswer, QueryData};
 use crate::series::{Labels, Sample, Series};
@@ -33,13 +34,28 @@ pub enum DecodeError {
 ///
 /// # Errors
 /// [`DecodeError::Shape`] for anything but one complete document with `status`, `data`, a known `resultType` and
-/// a result of that type; a text beyond [`MAX_STRING_BYTES`]; a native histogram (which is not evidence yet); times
-/// of one series that do not rise. [`DecodeError::Error`] where `status` is `error`.
+/// a result of that type; a text beyond [`MAX_STRING_BYTES`]; a native histogram (which has no place in a
+/// [`QueryAnswer`]); times of one series that do not rise. [`DecodeError::Error`] where `status` is `error`.
 pub fn query(body: &[u8]) -> Result<QueryAnswer, DecodeError> {
+    answer(body, |_| Err("a native histogram where a number was due".to_owned()))
+}
+
+/// The same, where native histograms become classic ones: the series of each of their edges, with the label `le`.
+///
+/// # Errors
+/// As [`query`], but for native histograms; and where the buckets of one are none.
+pub fn evidence(body: &[u8]) -> Result<QueryAnswer, DecodeError> {
+    answer(body, native_histogram::classic)
+}
+
+fn answer(
+    body: &[u8],
+    histograms: impl Fn(Histograms) -> Result<Vec<Series>, String>,
+) -> Result<QueryAnswer, DecodeError> {
     let envelope: Envelope = serde_json::from_slice(body).map_err(|e| DecodeError::Shape(e.to_string()))?;
     match (envelope.status.as_str(), envelope.data) {
         ("success", Some(data)) => Ok(QueryAnswer {
-            data,
+            data: data.without_histograms(histograms).map_err(DecodeError::Shape)?,
             annotations: Annotations {
                 warnings: envelope.warnings.unwrap_or_default(),
                 infos: envelope.infos.unwrap_or_default(),
@@ -81,7 +97,7 @@ fn excerpt(text: &str) -> String {
 struct Envelope {
     status: String,
     #[serde(default, deserialize_with = "data")]
-    data: Option<QueryData>,
+    data: Option<Decoded>,
     #[serde(default)]
     error_type: String,
     #[serde(default)]
@@ -90,13 +106,36 @@ struct Envelope {
     infos: Option<Vec<String>>,
 }
 
+/// `data` as it came.
+enum Decoded {
+    Series { instant: bool, numbers: Vec<Series>, histograms: Vec<Histograms> },
+    Other(QueryData),
+}
+
+impl Decoded {
+    fn without_histograms(
+        self,
+        classic: impl Fn(Histograms) -> Result<Vec<Series>, String>,
+    ) -> Result<QueryData, String> {
+        match self {
+            Self::Other(data) => Ok(data),
+            Self::Series { instant, numbers: mut all, histograms } => {
+                for series in histograms {
+                    all.extend(classic(series)?);
+                }
+                Ok(if instant { QueryData::Vector(all) } else { QueryData::Matrix(all) })
+            }
+        }
+    }
+}
+
 /// `data`, whatever the order of `resultType` and `result`. Prometheus sends the type first; only then is the
 /// result decoded without a detour.
-fn data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<QueryData>, D::Error> {
+fn data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Decoded>, D::Error> {
     struct DataVisitor;
 
     impl<'de> Visitor<'de> for DataVisitor {
-        type Value = Option<QueryData>;
+        type Value = Option<Decoded>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object with resultType and result")
@@ -134,12 +173,12 @@ fn data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<QueryData>,
         }
     }
 
-    fn typed<'de, A: MapAccess<'de>>(kind: ResultType, map: &mut A) -> Result<QueryData, A::Error> {
+    fn typed<'de, A: MapAccess<'de>>(kind: ResultType, map: &mut A) -> Result<Decoded, A::Error> {
         Ok(match kind {
-            ResultType::Vector => QueryData::Vector(vector(map.next_value()?)),
-            ResultType::Matrix => QueryData::Matrix(matrix(map.next_value()?).map_err(A::Error::custom)?),
-            ResultType::Scalar => QueryData::Scalar(map.next_value::<JsonSample>()?.0),
-            ResultType::String => text(map.next_value()?),
+            ResultType::Vector => vector(map.next_value()?).map_err(A::Error::custom)?,
+            ResultType::Matrix => matrix(map.next_value()?).map_err(A::Error::custom)?,
+            ResultType::Scalar => Decoded::Other(QueryData::Scalar(map.next_value::<JsonSample>()?.0)),
+            ResultType::String => Decoded::Other(text(map.next_value()?)),
         })
     }
 
@@ -156,15 +195,15 @@ enum ResultType {
 }
 
 impl ResultType {
-    fn decode(self, value: serde_json::Value) -> Result<QueryData, String> {
+    fn decode(self, value: serde_json::Value) -> Result<Decoded, String> {
         fn of<T: for<'de> Deserialize<'de>>(value: serde_json::Value) -> Result<T, String> {
             serde_json::from_value(value).map_err(|e| e.to_string())
         }
         match self {
-            Self::Vector => of(value).map(|elements| QueryData::Vector(vector(elements))),
-            Self::Matrix => of(value).and_then(|elements| matrix(elements).map(QueryData::Matrix)),
-            Self::Scalar => of::<JsonSample>(value).map(|sample| QueryData::Scalar(sample.0)),
-            Self::String => of(value).map(text),
+            Self::Vector => of(value).and_then(vector),
+            Self::Matrix => of(value).and_then(matrix),
+            Self::Scalar => of::<JsonSample>(value).map(|sample| Decoded::Other(QueryData::Scalar(sample.0))),
+            Self::String => of(value).map(text).map(Decoded::Other),
         }
     }
 }
@@ -173,38 +212,68 @@ impl ResultType {
 #[serde(deny_unknown_fields)]
 struct VectorElement {
     metric: JsonLabels,
-    value: JsonSample,
+    value: Option<JsonSample>,
+    histogram: Option<JsonHistogram>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MatrixElement {
     metric: JsonLabels,
-    values: Vec<JsonSample>,
+    values: Option<Vec<JsonSample>>,
+    histograms: Option<Vec<JsonHistogram>>,
 }
 
 #[derive(Deserialize)]
 struct JsonText(JsonTime, JsonString);
 
-fn vector(elements: Vec<VectorElement>) -> Vec<Series> {
-    elements
-        .into_iter()
-        .map(|element| Series { labels: element.metric.0, samples: vec![element.value.0] })
-        .collect()
+#[derive(Deserialize)]
+struct JsonHistogram(JsonTime, NativeHistogram);
+
+fn vector(elements: Vec<VectorElement>) -> Result<Decoded, String> {
+    let (mut numbers, mut histograms) = (Vec::with_capacity(elements.len()), Vec::new());
+    for VectorElement { metric: JsonLabels(labels), value, histogram } in elements {
+        match (value, histogram) {
+            (Some(JsonSample(sample)), None) => numbers.push(Series { labels, samples: vec![sample] }),
+            (None, Some(JsonHistogram(time, histogram))) => {
+                histograms.push(Histograms { labels, samples: vec![(time.0, histogram)] });
+            }
+            _ => return Err(format!("{labels} must have either a value or a histogram")),
+        }
+    }
+    Ok(Decoded::Series { instant: true, numbers, histograms })
 }
 
-fn matrix(elements: Vec<MatrixElement>) -> Result<Vec<Series>, String> {
-    elements
-        .into_iter()
-        .map(|element| {
-            let samples: Vec<Sample> = element.values.into_iter().map(|sample| sample.0).collect();
-            if samples.windows(2).all(|pair| pair[0].time < pair[1].time) {
-                Ok(Series { labels: element.metric.0, samples })
-            } else {
-                Err(format!("the times of {} do not rise", element.metric.0))
+fn matrix(elements: Vec<MatrixElement>) -> Result<Decoded, String> {
+    fn rise(mut times: impl Iterator<Item = Timestamp>) -> bool {
+        let mut before = None;
+        times.all(|time| before.replace(time).is_none_or(|before| before < time))
+    }
+    let (mut numbers, mut all_histograms) = (Vec::with_capacity(elements.len()), Vec::new());
+    for MatrixElement { metric: JsonLabels(labels), values, histograms } in elements {
+        if values.is_none() && histograms.is_none() {
+            return Err(format!("{labels} has neither values nor histograms"));
+        }
+        let samples: Vec<Sample> = values.into_iter().flatten().map(|JsonSample(sample)| sample).collect();
+        let histograms: Vec<_> = histograms
+            .into_iter()
+            .flatten()
+            .map(|JsonHistogram(JsonTime(time), histogram)| (time, histogram))
+            .collect();
+        if !rise(samples.iter().map(|sample| sample.time)) || !rise(histograms.iter().map(|(time, _)| *time))
+        {
+            return Err(format!("the times of {labels} do not rise"));
+        }
+        if histograms.is_empty() {
+            numbers.push(Series { labels, samples });
+        } else {
+            if !samples.is_empty() {
+                numbers.push(Series { labels: labels.clone(), samples });
             }
-        })
-        .collect()
+            all_histograms.push(Histograms { labels, samples: histograms });
+        }
+    }
+    Ok(Decoded::Series { instant: false, numbers, histograms: all_histograms })
 }
 
 fn text(JsonText(time, value): JsonText) -> QueryData {
@@ -274,7 +343,9 @@ impl<'de> Deserialize<'de> for JsonTime {
     }
 }
 
-struct JsonValue(f64);
+/// A number in a string.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct JsonValue(pub(super) f64);
 
 impl<'de> Deserialize<'de> for JsonValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -372,6 +443,10 @@ mod tests {
             wrap(r#"{"resultType":"vector","result":[{"metric":{},"value":[1e30,"1"]}]}"#),
             wrap(r#"{"resultType":"vector","result":[{"metric":{"a":"1","a":"2"},"value":[1,"1"]}]}"#),
             wrap(r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{}]}]}"#),
+            wrap(
+                r#"{"resultType":"vector","result":[{"metric":{},"histogram":[1,{"count":"1","sum":"1","buckets":[[0,"1","2","1"]]}]}]}"#,
+            ),
+            wrap(r#"{"resultType":"matrix","result":[{"metric":{}}]}"#),
             wrap(r#"{"resultType":"matrix","result":[{"metric":{},"values":[[2,"1"],[1,"1"]]}]}"#),
             wrap(r#"{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"],[1,"1"]]}]}"#),
             format!("{}x", wrap(r#"{"resultType":"vector","result":[]}"#)),
