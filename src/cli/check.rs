@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::report::{self, Format};
+use super::serve::configuration;
 use super::{Outcome, check_upstream, spec_files};
 use crate::spec::{Code, Diagnostic};
 
@@ -23,6 +24,9 @@ pub struct CheckArgs {
     /// A Prometheus to be asked whether the telemetry that the specs name exists
     #[arg(long = "upstream.url", value_name = "URL")]
     pub upstream_url: Option<String>,
+    /// The configuration file of `emac serve`, for its upstream with tenant and credentials
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Checks and reports.
@@ -38,8 +42,9 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<Outcome> {
         let help = "a journey has `apiVersion: emac.dev/v1alpha1` and `kind: JourneyIntent`".to_owned();
         diagnostics.push(Diagnostic::of_file(Code::NothingFound, &paths.join(", "), message, Some(help)));
     }
-    if let Some(url) = &args.upstream_url {
-        diagnostics.extend(check_upstream::check(url, &loaded.journeys, &loaded.places)?);
+    if args.upstream_url.is_some() || args.config.is_some() {
+        let config = configuration(args.config.as_deref(), args.upstream_url.as_slice())?;
+        diagnostics.extend(check_upstream::check(&config, &loaded.journeys, &loaded.places)?);
     }
     report::write(&mut std::io::stdout().lock(), args.format, &loaded.journeys, &diagnostics)?;
     Ok(if report::has_errors(&diagnostics) { Outcome::Faults } else { Outcome::Done })

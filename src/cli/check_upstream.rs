@@ -8,6 +8,8 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty, Limited};
 
+use super::serve::first_upstream;
+use crate::config::Config;
 use crate::journey::Journey;
 use crate::journey::component::{Component, HistogramType, Telemetry};
 use crate::series::Matcher;
@@ -16,7 +18,7 @@ use crate::spec::upstream_rules::{
 };
 use crate::spec::{Diagnostic, JourneyPlaces, Place, with_window};
 use crate::unit::{Timestamp, Window};
-use crate::upstream::http::{HttpSettings, HttpUpstream};
+use crate::upstream::http::HttpUpstream;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// How long the upstream may take for one question.
@@ -30,10 +32,14 @@ const WINDOW: &str = "5m";
 ///
 /// # Errors
 /// Where the upstream does not answer: then nothing is known, and that is not the same as no findings.
-pub fn check(url: &str, journeys: &[Journey], places: &[JourneyPlaces]) -> anyhow::Result<Vec<Diagnostic>> {
+pub fn check(
+    config: &Config,
+    journeys: &[Journey],
+    places: &[JourneyPlaces],
+) -> anyhow::Result<Vec<Diagnostic>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let upstream = HttpUpstream::new(HttpSettings::new(url))?;
+        let upstream = first_upstream(config)?;
         let millis =
             SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_millis();
         let mut asking = Asking {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, anyhow, bail};
 use clap::{ArgGroup, Args, ValueEnum};
 
+use super::serve::{configuration, first_upstream};
 use super::{Outcome, spec_files};
 use crate::algebra::compose::Composer;
 use crate::api::parse_time;
@@ -18,20 +19,16 @@ use crate::journey::evidence::Evidence;
 use crate::plan::read::{ReadSettings, Reading};
 use crate::spec::{self, Diagnostic, Severity, SourceFile};
 use crate::unit::{Seconds, Timestamp, Window};
-use crate::upstream::http::{HttpSettings, HttpUpstream};
+use crate::upstream::Upstream as _;
 
 /// How long the upstream may take to answer all evidence queries.
 const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest window that may stand in for one without traffic, in milliseconds: the default of serving.
-const MAX_LOOKBACK_MILLIS: u64 = 3_600_000;
-/// How late scrapes may be: the default of serving.
-const SCRAPE_DELAY: Duration = Duration::from_secs(5);
 /// The window asked for without `--window`.
 const DEFAULT_WINDOW: &str = "5m";
 
 /// Arguments of `emac explain`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("source").required(true).args(["evidence", "upstream_url"]))]
+#[command(group = ArgGroup::new("source").required(true).multiple(true).args(["evidence", "upstream_url", "config"]))]
 pub struct ExplainArgs {
     /// A file or directory of journey specs; may be repeated
     #[arg(long = "spec", value_name = "PATH", required = true)]
@@ -42,16 +39,19 @@ pub struct ExplainArgs {
     /// The journey's name
     pub journey: String,
     /// A file of evidence
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["upstream_url", "config"])]
     pub evidence: Option<PathBuf>,
-    /// The Prometheus to take the evidence from
+    /// The Prometheus to take the evidence from; overrides the configuration file
     #[arg(long = "upstream.url", value_name = "URL")]
     pub upstream_url: Option<String>,
+    /// The configuration file of `emac serve`, for its upstream with tenant and credentials
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// What to sum over; 5m, or the window of the file
     #[arg(long)]
     pub window: Option<Window>,
     /// The window's end, as seconds since the epoch or RFC 3339; now without it
-    #[arg(long, value_name = "TIME", requires = "upstream_url", value_parser = timestamp)]
+    #[arg(long, value_name = "TIME", conflicts_with = "evidence", value_parser = timestamp)]
     pub time: Option<Timestamp>,
     /// How to print the derivation
     #[arg(long, value_enum, default_value_t)]
@@ -87,13 +87,12 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
     let Some(journey) = loaded.journeys.iter().find(|journey| journey.name == args.journey) else {
         return Err(unknown(&args.journey, &loaded.journeys));
     };
-    let (evidence, age) = match (&args.evidence, &args.upstream_url) {
-        (Some(path), _) => match evidence_of(path, journey, args.window)? {
+    let (evidence, age) = match &args.evidence {
+        Some(path) => match evidence_of(path, journey, args.window)? {
             Some(evidence) => (evidence, None),
             None => return Ok(Outcome::Faults),
         },
-        (None, Some(url)) => fetch(url, journey, args)?,
-        (None, None) => bail!("give --evidence FILE or --upstream.url URL"),
+        None => fetch(journey, args)?,
     };
     let derivation = explain(&mut Composer::new(), journey, &evidence, age);
     std::io::stdout().lock().write_all(printed(&derivation, args.format)?.as_bytes())?;
@@ -157,7 +156,7 @@ fn unknown(name: &str, journeys: &[Journey]) -> anyhow::Error {
 }
 
 /// Asks the upstream for the evidence of one window.
-fn fetch(url: &str, journey: &Journey, args: &ExplainArgs) -> anyhow::Result<(Evidence, Option<Seconds>)> {
+fn fetch(journey: &Journey, args: &ExplainArgs) -> anyhow::Result<(Evidence, Option<Seconds>)> {
     let window = match args.window {
         Some(window) => window,
         None => DEFAULT_WINDOW.parse()?,
@@ -170,13 +169,15 @@ fn fetch(url: &str, journey: &Journey, args: &ExplainArgs) -> anyhow::Result<(Ev
         }
     };
     let journeys = [Arc::new(journey.clone())];
+    let config = configuration(args.config.as_deref(), args.upstream_url.as_slice())?;
     let settings =
-        ReadSettings { max_lookback: Window::from_millis(MAX_LOOKBACK_MILLIS)?, delay: SCRAPE_DELAY };
+        ReadSettings { max_lookback: config.evidence.max_lookback, delay: config.evaluation.delay };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let readings = runtime.block_on(async {
-        let upstream = HttpUpstream::new(HttpSettings::new(url))?;
+    let (url, readings) = runtime.block_on(async {
+        let upstream = first_upstream(&config)?;
         let deadline = Instant::now() + UPSTREAM_TIMEOUT;
-        anyhow::Ok(fetch_evidence(&upstream, &journeys, Some(&[window]), at, &settings, deadline).await?)
+        let readings = fetch_evidence(&upstream, &journeys, Some(&[window]), at, &settings, deadline).await?;
+        anyhow::Ok((upstream.name().to_owned(), readings))
     })?;
     match readings.into_iter().next() {
         Some(Reading::Evidence { windows, age, .. }) => {

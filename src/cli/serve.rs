@@ -72,7 +72,10 @@ pub struct ServeArgs {
 /// # Errors
 /// Where configuration, specs or address cannot be used.
 pub fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
-    let config = configuration(args)?;
+    let mut config = configuration(args.config.as_deref(), &args.upstream_url)?;
+    if args.web_config_file.is_some() {
+        config.web.config_file.clone_from(&args.web_config_file);
+    }
     if args.print_config {
         std::io::stdout().lock().write_all(config.to_yaml()?.as_bytes())?;
         return Ok(Outcome::Done);
@@ -96,18 +99,15 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
 }
 
 /// The file, overridden by flags.
-fn configuration(args: &ServeArgs) -> anyhow::Result<Config> {
-    let text = match &args.config {
+pub(super) fn configuration(file: Option<&Path>, upstream_urls: &[String]) -> anyhow::Result<Config> {
+    let text = match file {
         Some(path) => fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
         None => String::new(),
     };
-    let named = || args.config.as_ref().map_or_else(String::new, |path| path.display().to_string());
+    let named = || file.map_or_else(String::new, |path| path.display().to_string());
     let mut config = Config::from_yaml(&text).with_context(named)?;
-    if !args.upstream_url.is_empty() {
-        config.upstream.urls.clone_from(&args.upstream_url);
-    }
-    if args.web_config_file.is_some() {
-        config.web.config_file.clone_from(&args.web_config_file);
+    if !upstream_urls.is_empty() {
+        config.upstream.urls = upstream_urls.to_vec();
     }
     Ok(config)
 }
@@ -320,6 +320,12 @@ fn upstream(args: &ServeArgs, config: &Config, memory: &MemoryBudget) -> anyhow:
     let first = replicas.next().context("the upstream is missing")?;
     let guards = GuardSettings { limiter: args.upstream_limiter, ..GuardSettings::default() };
     Ok(GuardedUpstream::new(first, replicas.collect(), guards))
+}
+
+/// The first of the configured upstreams, for a command that asks one of them once.
+pub(super) fn first_upstream(config: &Config) -> anyhow::Result<HttpUpstream> {
+    let url = config.upstream.urls.first().context("the upstream is missing: give --upstream.url URL")?;
+    Ok(HttpUpstream::new(http_settings(config, url)?)?)
 }
 
 fn http_settings(config: &Config, url: &str) -> anyhow::Result<HttpSettings> {

@@ -9,6 +9,7 @@ mod argo_provider;
 mod brute_force;
 mod cli_check;
 mod cli_query;
+mod cli_upstream;
 mod common_cause;
 mod compile;
 mod compiled_alerts;
