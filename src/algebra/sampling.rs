@@ -279,7 +279,11 @@ impl CarefulSamples {
         let (cell, derivatives, error) = best?;
         #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
         let time = (cell as f64 + 0.5) * grid.step;
-        Some(QuantileBound { q, time, spread: z * error / (ever[cell] * scale), derivatives, error })
+        // Where the law jumps, the cell before may have a margin that is enough for the error here, but not for its own: the
+        // level that is asked for must lie beyond it. Half a cell further covers the grid.
+        let before = if cell > start { margins[cell - 1].midpoint(margins[cell]) } else { 0.0 };
+        let spread = (z * error).max(before) / (ever[cell] * scale);
+        Some(QuantileBound { q, time, spread, derivatives, error })
     }
 
     fn standard_error(&self, derivatives: &[Vec<f64>]) -> f64 {
