@@ -5,6 +5,8 @@
 //! its lookback was applied already. The rest is evaluated here. Where a range selector of the upstream's has to be
 //! read here (its function also looks at a series of ours), its raw samples are asked for.
 
+use std::collections::HashMap;
+
 use super::evaluate::{EvaluationError, query_times};
 use super::expression::{
     Aggregate, Binary, Grouping, Kind, Node, Selector, Subquery, Subtree, SubtreeId, ValueType,
@@ -132,8 +134,10 @@ impl QueryPlan {
             options,
             origin,
             sides: Vec::new(),
+            held: HashMap::new(),
             requests: Vec::new(),
         };
+        planner.find_out(query.root())?;
         let root = planner.rewritten(query.root(), steps)?;
         let query = query.with_root(root);
         let reads = planner.reads(query.root(), steps)?;
@@ -192,6 +196,23 @@ impl Whose {
     }
 }
 
+/// What is known of a subtree.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    whose: Whose,
+    /// Whether something in it tells the times of the query, which are not those of a request.
+    tells_query_times: bool,
+}
+
+impl Found {
+    const fn and(self, other: Self) -> Self {
+        Self {
+            whose: self.whose.and(other.whose),
+            tells_query_times: self.tells_query_times || other.tells_query_times,
+        }
+    }
+}
+
 struct Planner<'a> {
     grid: StepGrid,
     steps: Grid,
@@ -201,6 +222,9 @@ struct Planner<'a> {
     origin: &'a dyn Origin,
     /// What was found out about selectors.
     sides: Vec<(MatcherSet, Side)>,
+    /// What was found out about each node of the query's tree, by its place in memory: asking the leaves again at every
+    /// level would take the square of the text's length.
+    held: HashMap<*const Node, Found>,
     requests: Vec<Request>,
 }
 
@@ -214,21 +238,36 @@ impl Planner<'_> {
         side
     }
 
-    fn whose(&mut self, node: &Node) -> Result<Whose, EvaluationError> {
-        let mut whose = Whose::Nobodys;
-        if let Kind::Selector(selector) | Kind::Range(selector, _) = &node.kind {
-            return Ok(self.whose_selector(selector));
+    /// Looks at a tree from its leaves upwards.
+    fn find_out(&mut self, node: &Node) -> Result<Found, EvaluationError> {
+        let mut found = Found { whose: Whose::Nobodys, tells_query_times: tells_query_times(node) };
+        match &node.kind {
+            Kind::Selector(selector) | Kind::Range(selector, _) => {
+                found.whose = self.whose_selector(selector)
+            }
+            Kind::Call(Function::Info, _, arguments) => {
+                found.whose = self.whose_selector(&info_selector(arguments.get(1))?);
+                // The second argument is no vector, but says which labels are wanted.
+                for argument in arguments.iter().take(1) {
+                    found = found.and(self.find_out(argument)?);
+                }
+            }
+            _ => {
+                for child in children(node) {
+                    found = found.and(self.find_out(child)?);
+                }
+            }
         }
-        if let Kind::Call(Function::Info, _, arguments) = &node.kind {
-            let info = info_selector(arguments.get(1))?;
-            let of_info = self.whose_selector(&info);
-            let base = arguments.first().map_or(Ok(whose), |base| self.whose(base))?;
-            return Ok(base.and(of_info));
+        self.held.insert(std::ptr::from_ref(node), found);
+        Ok(found)
+    }
+
+    /// What was found out about a node of the query's tree.
+    fn found(&mut self, node: &Node) -> Result<Found, EvaluationError> {
+        match self.held.get(&std::ptr::from_ref(node)) {
+            Some(found) => Ok(*found),
+            None => self.find_out(node),
         }
-        for child in children(node) {
-            whose = whose.and(self.whose(child)?);
-        }
-        Ok(whose)
     }
 
     fn whose_selector(&mut self, selector: &Selector) -> Whose {
@@ -241,9 +280,10 @@ impl Planner<'_> {
 
     /// The tree with what the upstream evaluates replaced by references to its answers.
     fn rewritten(&mut self, node: &Node, grid: Grid) -> Result<Node, EvaluationError> {
-        match self.whose(node)? {
+        let found = self.found(node)?;
+        match found.whose {
             Whose::Nobodys | Whose::Ours => Ok(node.clone()),
-            Whose::Theirs if must_push(node) || self.may_push(node) => {
+            Whose::Theirs if must_push(node) || !found.tells_query_times && self.may_push(node) => {
                 self.replaced(node, grid, Kind::Evaluated)
             }
             // A selector of both sides, or the times of its samples.
@@ -327,11 +367,11 @@ impl Planner<'_> {
         evaluated: usize,
         grid: Grid,
     ) -> Result<Vec<Node>, EvaluationError> {
-        let mut rewritten = all.to_vec();
-        for argument in rewritten.iter_mut().take(evaluated) {
-            *argument = self.rewritten(argument, grid)?;
-        }
-        Ok(rewritten)
+        let argument = |(index, argument): (usize, &Node)| match index < evaluated {
+            true => self.rewritten(argument, grid),
+            false => Ok(argument.clone()),
+        };
+        all.iter().enumerate().map(argument).collect()
     }
 
     /// Whether the upstream may evaluate a subtree that selects its series alone.
@@ -339,7 +379,7 @@ impl Planner<'_> {
         let is_answer = matches!(node.value_type(), ValueType::Vector | ValueType::Scalar);
         let marked = matches!(node.kind, Kind::Invariant(_));
         let unfinished = self.options.names_dropped_late && may_drop_a_name_late(node);
-        is_answer && !marked && !unfinished && !tells_query_times(node) && self.origin.pushes(node)
+        is_answer && !marked && !unfinished && self.origin.pushes(node)
     }
 
     /// The request for a subtree, made where there is no equal one.
@@ -437,13 +477,12 @@ fn must_push(node: &Node) -> bool {
     is_instant(node) || matches!(node.kind, Kind::Unsupported(..))
 }
 
-/// Whether a subtree tells the times of the query, which are not those of a request.
-fn tells_query_times(node: &Node) -> bool {
-    let tells = |function: &Function| {
-        matches!(function, Function::Start | Function::End | Function::Step | Function::QueryRange)
-    };
-    matches!(&node.kind, Kind::Call(function, ..) if tells(function))
-        || children(node).into_iter().any(tells_query_times)
+/// Whether a node itself tells the times of the query, which are not those of a request.
+const fn tells_query_times(node: &Node) -> bool {
+    matches!(
+        node.kind,
+        Kind::Call(Function::Start | Function::End | Function::Step | Function::QueryRange, ..)
+    )
 }
 
 /// Whether a name may still be visible in the middle of an expression that will be dropped at its end.
