@@ -14,7 +14,7 @@ use std::time::Duration;
 use emac::journey::Journey;
 use emac::spec::{self, SourceFile};
 
-use crate::loopback::{POINTS, Servers, start};
+use crate::loopback::{Servers, start};
 
 mod loopback;
 
@@ -72,10 +72,8 @@ fn report(what: &str, address: &str, target: &str) {
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let Servers { upstream, proxy, evaluated_in } = runtime.block_on(start(CANNED, journeys()));
-    println!(
-        "{JOURNEYS} journeys of {COMPONENTS} components, {POINTS} points: evaluated in {evaluated_in:?}"
-    );
+    let Servers { upstream, proxy } = runtime.block_on(start(CANNED, journeys()));
+    println!("journeys of {COMPONENTS} components");
     report("upstream directly: up", &upstream, "/api/v1/query?query=up");
     report("passed through: up", &proxy, "/api/v1/query?query=up");
     let warm = "emac_journey_availability_pessimistic%7Bjourney%3D%22j7%22%2Cwindow%3D%225m%22%7D";

@@ -2,7 +2,7 @@
 //!
 //! Two kinds of requests that must not be mixed up. *Evidence* is asked for by us: gzip is welcome, the body is read
 //! whole under a budget that counts after decompression, and nothing but a complete answer is accepted. *Pass-through*
-//! belongs to the client: body and answer stream untouched, and of the head's headers those that [`mod@headers`] allows.
+//! belongs to the client: body and answer stream untouched, and of the head's headers those that a list allows.
 
 mod body;
 mod headers;

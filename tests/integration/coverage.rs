@@ -37,9 +37,8 @@ fn availability_bounds_hold_at_their_level_under_redundancy_and_deadlines() {
 
 #[test]
 fn bounds_of_the_p99_hold_at_their_level() {
-        // The law of tries that end on an edge jumps near the quantile.
-    for (name, n) in
-        [("Series of 5", 300), ("Race(2)", 1_000), ("Timeout", 10_000), ("Retry(3, 500ms)", 300)]
+    // The law of tries that end on an edge jumps near the quantile.
+    for (name, n) in [("Series of 5", 300), ("Race(2)", 1_000), ("Timeout", 10_000), ("Retry(3, 500ms)", 300)]
     {
         let [bound, _] = cells(name, n, [60, 0]);
         hold(name, "bound of the p99", bound.latency_covered, bound.trials);

@@ -155,7 +155,7 @@ fn native_histograms_are_evidence_with_narrow_bounds() {
     let mut number = |query: &str, above: f64| {
         wait_for(query, || {
             thousands += 10.0;
-            exporter.set(page(thousands));
+            exporter.set_bytes(&page(thousands));
             let answer = get(&format!("{}/api/v1/query?query={}", binary.url, escape(query))).json();
             let value = answer["data"]["result"][0]["value"][1].as_str()?.parse::<f64>().ok()?;
             (value > above && value.is_finite()).then_some(value)

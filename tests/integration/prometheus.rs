@@ -125,8 +125,12 @@ impl Exporter {
     }
 
     /// Replaces the page.
-    pub(crate) fn set(&self, page: impl AsRef<[u8]>) {
-        *self.page.lock().unwrap() = page.as_ref().to_vec();
+    pub(crate) fn set(&self, page: &str) {
+        self.set_bytes(page.as_bytes());
+    }
+
+    pub(crate) fn set_bytes(&self, page: &[u8]) {
+        *self.page.lock().unwrap() = page.to_vec();
     }
 }
 
