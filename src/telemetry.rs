@@ -78,6 +78,7 @@ impl Telemetry {
             ),
             ("emac_upstream_retries_total", "Requests sent a second time, by upstream."),
             ("emac_upstream_circuit_openings_total", "Times that an upstream was given up for a while."),
+            ("emac_self_check_failures_total", "Self-checks that did not give the known answer."),
             ("emac_authentication_failures_total", "Requests without good credentials."),
             ("emac_model_reloads_total", "Reloads of the model, by result."),
             (
@@ -98,6 +99,10 @@ impl Telemetry {
             ("emac_upstream_in_flight", "Requests that an upstream works on."),
             ("emac_upstream_queued", "Requests that wait for an upstream."),
             ("emac_upstream_circuit_open", "Whether an upstream is given up until a probe reaches it."),
+            (
+                "emac_self_check_successful",
+                "Whether the last self-check gave the known answer: page where not.",
+            ),
             ("emac_in_flight_bytes", "Bytes of bodies that are read whole, and of answers on their way."),
             ("emac_retained_series", "Synthetic series held."),
             ("emac_retained_sample_bytes", "Bytes of the samples held."),
@@ -174,6 +179,14 @@ impl Telemetry {
         let mut labels = vec![Label::new("upstream", upstream.to_owned())];
         labels.extend(lane.map(|lane| Label::new("lane", lane)));
         self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA).absolute(total);
+    }
+
+    /// A composition of the journey whose answer is known.
+    pub fn self_checked(&self, ok: bool) {
+        self.gauge("emac_self_check_successful", Vec::new(), if ok { 1.0 } else { 0.0 });
+        if !ok {
+            self.increment("emac_self_check_failures_total", Vec::new());
+        }
     }
 
     /// A request without good credentials.

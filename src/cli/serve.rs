@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Outcome, spec_files};
 use crate::api::{self, ApiSettings, ApiState, ConnectionLimits, QueryLimits, Reload, WebSecurity};
 use crate::config::{Config, Credentials, LogFormat, WebFile};
-use crate::execute::{Engine, EvaluationSettings};
+use crate::execute::{Engine, EvaluationSettings, SelfCheck};
 use crate::journey::Journey;
 use crate::spec::Severity;
 use crate::telemetry::Telemetry;
@@ -196,6 +196,7 @@ async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> any
             }
         }
     });
+    let checking = tokio::spawn(self_check(state.clone(), stop.clone()));
     let dialect = tokio::spawn(follow_dialect(state.clone(), stop.clone()));
     // Evaluation goes on until the last answer is given: requests that were begun may need it.
     let told = async move {
@@ -204,7 +205,7 @@ async fn serve(args: &ServeArgs, config: &Config, journeys: Vec<Journey>) -> any
     };
     let served = api::serve(listener, api::router(state.clone()), state, told).await;
     stop.cancel();
-    for task in [evaluation, housekeeping, dialect] {
+    for task in [evaluation, housekeeping, checking, dialect] {
         task.await.context("a background task ended in a panic")?;
     }
     served.context("the listener failed")
@@ -237,6 +238,30 @@ async fn follow_dialect(state: ApiState, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+/// Composes the journey whose answer is known, every interval.
+async fn self_check(state: ApiState, stop: CancellationToken) {
+    let check = match SelfCheck::new() {
+        Ok(check) => Arc::new(check),
+        Err(fault) => {
+            tracing::error!(%fault, "no self-check");
+            return state.telemetry().self_checked(false);
+        }
+    };
+    let mut due = tokio::time::interval(Duration::from_millis(state.engine().settings().interval.millis()));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = due.tick() => {}
+        }
+        let running = Arc::clone(&check);
+        let outcome = tokio::task::spawn_blocking(move || running.run()).await;
+        if !matches!(outcome, Ok(Ok(()))) {
+            tracing::error!(?outcome, "the self-check failed");
+        }
+        state.telemetry().self_checked(matches!(outcome, Ok(Ok(()))));
     }
 }
 

@@ -21,6 +21,7 @@ pub mod remote_read;
 mod samples;
 mod select;
 pub mod selection;
+pub mod self_check;
 pub mod settings;
 
 pub use counters::Counters;
@@ -30,4 +31,5 @@ pub use fetch::fetch_evidence;
 pub use model::Model;
 pub use remote_read::ReadError;
 pub use selection::{SelectError, Selected, Unanswered};
+pub use self_check::SelfCheck;
 pub use settings::EvaluationSettings;

@@ -9,6 +9,7 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use http::HeaderMap;
 
 use super::engine::Engine;
+use super::fetch::MAX_POINTS;
 use super::query_request::{AskedAs, ask};
 use super::selection::{SelectError, Selected};
 use crate::promql::annotation::merged;
@@ -25,7 +26,13 @@ use crate::wire::prometheus_json::Annotations;
 /// The most requests of one query that the upstream works on at a time: below the 20 that a Prometheus runs at once.
 const CONCURRENCY: usize = 8;
 
-/// The most evaluations at a time.
+/// What one point of the grid takes in a selection, in bytes; a generous guess.
+const POINT_BYTES: usize = 256;
+
+/// The most samples read and values made by a query that counts as small.
+const SMALL: usize = 100_000;
+
+/// The most evaluations at a time, of those that are not small.
 pub(super) const EVALUATIONS: usize = 8;
 
 /// How long a query waits for its turn to be evaluated.
@@ -103,6 +110,7 @@ pub enum RunError {
 /// answer: a rule keeps firing on an error, and resolves on emptiness.
 pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Result<Run, RunError> {
     let begun = Instant::now();
+    let _held = running.memory.reserve(selection_bytes(engine, &plan)).map_err(|_| RunError::Busy)?;
     let deadline = tokio::time::Instant::from_std(running.deadline);
     let fetching =
         async { tokio::try_join!(answers(engine, &plan, &running), ours(engine, &plan, &running)) };
@@ -118,9 +126,17 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
     let fetching = begun.elapsed();
     let (options, awaited) = running.options.while_awaited();
     let upstream = engine.upstream().name().to_owned();
-    // Each holds its series and its values: as many at once as there may be memory for.
-    let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&engine.evaluations).acquire_owned()).await;
-    let turn = turn.map_err(|_| RunError::Busy)?.map_err(|_| RunError::Busy)?;
+    let all = answered.series.iter().chain(&series_of_ours).flatten();
+    let (samples, series) =
+        all.fold((0, 0), |(samples, series), one| (samples + one.samples.len(), series + 1));
+    // Each holds its series and its values: as many large ones at once as there may be memory for. Small ones need no
+    // turn, so that a few slow queries of somebody's do not keep rules from their answers.
+    let turn = if samples + series * plan.grid().points() <= SMALL {
+        None
+    } else {
+        let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&engine.evaluations).acquire_owned()).await;
+        Some(turn.map_err(|_| RunError::Busy)?.map_err(|_| RunError::Busy)?)
+    };
     let work = tokio::task::spawn_blocking(move || -> Result<(Evaluated, Duration), RunError> {
         let (begun, _turn) = (Instant::now(), turn);
         let gathered = Gathered::new(&plan, answered.series, series_of_ours)
@@ -146,6 +162,17 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
         fetching,
         evaluating,
     })
+}
+
+/// What the selections of a plan may hold, by the points of the evaluation grid that they reach over: many queries that
+/// wait for a long past would fill the memory with what each has of it.
+fn selection_bytes(engine: &Engine, plan: &QueryPlan) -> usize {
+    let interval = engine.interval_millis().unsigned_abs().max(1);
+    let points = |read: &Read| {
+        let span = read.selection.to.millis().abs_diff(read.selection.from.millis());
+        usize::try_from(span / interval).unwrap_or(usize::MAX).min(MAX_POINTS)
+    };
+    plan.reads().iter().filter(|read| read.ours).map(points).sum::<usize>() * POINT_BYTES
 }
 
 /// The answers to all requests, in their order.

@@ -1,0 +1,122 @@
+//! What the proxy adds.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, at_rate};
+use crate::upstream::Upstream;
+use crate::{Emac, quantile, runtime};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const THEIRS: &str = "/api/v1/query?query=up&time=1";
+const OURS: &str = "/api/v1/query?query=emac_journey_objective_availability";
+const BIG: &str = "/api/v1/query?query=big&time=1";
+
+#[test]
+#[ignore = "long: a study of a minute"]
+fn latency_at_a_thousand_requests_a_second() {
+    let runtime = runtime();
+    let upstream = Upstream::start(&runtime, 1_000, Duration::ZERO, 0);
+    let emac = Emac::start(&upstream.url, &[]);
+    for (what, address, target) in [
+        ("direct", upstream.address(), THEIRS),
+        ("through", &emac.address, THEIRS),
+        ("direct", upstream.address(), THEIRS),
+        ("through", &emac.address, THEIRS),
+        ("warm synthetic", &emac.address, OURS),
+    ] {
+        let done = runtime.block_on(at_rate(address, target, 1_000.0, Duration::from_secs(8), PATIENCE));
+        assert!(done.iter().all(|(_, outcome)| outcome.status == 200), "{what}");
+        let mut took: Vec<Duration> = done.iter().map(|(_, outcome)| outcome.took).collect();
+        println!(
+            "1,000 requests/s, {what}: p50 {:.3} ms, p99 {:.3} ms",
+            quantile(&mut took, 0.5),
+            quantile(&mut took, 0.99)
+        );
+    }
+}
+
+#[test]
+#[ignore = "long: a study of a minute"]
+fn through_and_direct_in_turns() {
+    let runtime = runtime();
+    let upstream = Upstream::start(&runtime, 1_000, Duration::ZERO, 5 << 20);
+    let emac = Emac::start(&upstream.url, &[]);
+    runtime.block_on(async {
+        let (mut direct, mut through) = (Client::new(upstream.address()), Client::new(&emac.address));
+        for (what, target, rounds) in [("cheap query", THEIRS, 5_000), ("5 MB body", BIG, 200)] {
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                a.push(direct.get(target, PATIENCE).await.took);
+                let outcome = through.get(target, PATIENCE).await;
+                assert_eq!(outcome.status, 200);
+                b.push(outcome.took);
+            }
+            let (a, b) = (quantile(&mut a, 0.5), quantile(&mut b, 0.5));
+            println!("{what}, p50: direct {a:.3} ms, through {b:.3} ms, {:.2}×", b / a);
+        }
+        let mut rates = Vec::new();
+        for address in [upstream.address(), &emac.address, upstream.address(), &emac.address] {
+            let begun = Instant::now();
+            let mut clients = tokio::task::JoinSet::new();
+            for _ in 0..16 {
+                let address = address.to_owned();
+                clients.spawn(async move {
+                    let mut client = Client::new(&address);
+                    let mut count = 0_u64;
+                    while begun.elapsed() < Duration::from_secs(4) {
+                        let status = client.get(THEIRS, PATIENCE).await.status;
+                        count += u64::from(status == 200);
+                    }
+                    count
+                });
+            }
+            let count: u64 = clients.join_all().await.into_iter().sum();
+            rates.push(count as f64 / begun.elapsed().as_secs_f64());
+        }
+        println!(
+            "16 connections: direct {:.0}/s and {:.0}/s, through {:.0}/s and {:.0}/s, {:.2}×; resident afterwards {:.0} MiB",
+            rates[0],
+            rates[2],
+            rates[1],
+            rates[3],
+            (rates[1] + rates[3]) / (rates[0] + rates[2]),
+            emac.memory("VmRSS")
+        );
+    });
+}
+
+#[test]
+#[ignore = "long: a study"]
+fn work_ends_with_its_client() {
+    let runtime = runtime();
+    let upstream = Upstream::start(&runtime, 1_000, Duration::from_secs(60), 0);
+    let emac = Emac::start(&upstream.url, &[]);
+    let mut took = Vec::new();
+    runtime.block_on(async {
+        for _ in 0..100 {
+            let before = upstream.shared.active.load(Ordering::SeqCst);
+            let mut stream = tokio::net::TcpStream::connect(&emac.address).await.unwrap();
+            let head = format!("GET {THEIRS} HTTP/1.1\r\nHost: x\r\n\r\n");
+            tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
+            while upstream.shared.active.load(Ordering::SeqCst) <= before {
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            }
+            upstream.shared.abandoned.lock().unwrap().clear();
+            let left = Instant::now();
+            drop(stream);
+            let ended = loop {
+                if let Some(ended) = upstream.shared.abandoned.lock().unwrap().first() {
+                    break *ended;
+                }
+                tokio::time::sleep(Duration::from_micros(200)).await;
+            };
+            took.push(ended - left);
+        }
+    });
+    println!(
+        "work ends after its client: p50 {:.2} ms, p99 {:.2} ms",
+        quantile(&mut took.clone(), 0.5),
+        quantile(&mut took, 0.99)
+    );
+}
