@@ -28,6 +28,9 @@ use crate::upstream::{GuardSettings, GuardedUpstream, MemoryBudget, Upstream};
 /// How often recorded durations are moved into their buckets when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// The stack of a worker, in bytes: a nested query is parsed and planned by recursion, below every layer of the server.
+const STACK: usize = 8 << 20;
+
 /// How often the upstream is asked how it evaluates, before it has said so.
 const DIALECT_RETRY: Duration = Duration::from_secs(5);
 /// How often after that: it may be upgraded.
@@ -93,7 +96,8 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Faults);
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK).enable_all().build()?;
     runtime.block_on(serve(args, &config, journeys))?;
     Ok(Outcome::Done)
 }

@@ -43,8 +43,12 @@ impl Served {
         now: Timestamp,
         options: Options,
     ) -> Self {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_stack_size(8 << 20)
+            .enable_all()
+            .build()
+            .unwrap();
         let clock = Arc::new(AtomicI64::new(now.millis()));
         let shown = Arc::clone(&clock);
         let mut settings = EvaluationSettings::with_clock(Arc::new(move || {
