@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::Outcome;
+use super::serve::STACK;
 use crate::api::{self, ApiSettings, ApiState};
 use crate::demo::incident::Schedule;
 use crate::demo::journeys;
@@ -80,7 +81,8 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<Outcome> {
     if let Some(directory) = &args.write_spec {
         return write_specs(directory);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK).enable_all().build()?;
     match args.targets {
         Some(address) => runtime.block_on(serve_targets(args, address))?,
         None if args.once => runtime.block_on(print_once(args.seed))?,

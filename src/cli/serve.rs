@@ -29,7 +29,7 @@ use crate::upstream::{GuardSettings, GuardedUpstream, MemoryBudget, Upstream};
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The stack of a worker, in bytes: a nested query is parsed and planned by recursion, below every layer of the server.
-const STACK: usize = 8 << 20;
+pub(super) const STACK: usize = 8 << 20;
 
 /// How often the upstream is asked how it evaluates, before it has said so.
 const DIALECT_RETRY: Duration = Duration::from_secs(5);
