@@ -61,6 +61,11 @@ impl Transform {
             *mass = (value - previous) * tilt;
             previous = value;
         }
+        self.transform(spectrum);
+    }
+
+    /// The spectrum of the buffer, which is overwritten.
+    fn transform(&mut self, spectrum: &mut Spectrum) {
         spectrum.resize(self.cells() / 2 + 1, Complex64::ZERO);
         // The lengths are those of the plan, so that the only error there is cannot occur.
         let done = self.forward.process_with_scratch(&mut self.masses, spectrum, &mut self.scratch);
@@ -91,9 +96,7 @@ impl Transform {
         for ((mass, &value), &tilt) in self.masses.iter_mut().zip(masses).zip(&self.tilt) {
             *mass = value * tilt;
         }
-        spectrum.resize(self.cells() / 2 + 1, Complex64::ZERO);
-        let done = self.forward.process_with_scratch(&mut self.masses, spectrum, &mut self.scratch);
-        debug_assert!(done.is_ok(), "forward transform: {done:?}");
+        self.transform(spectrum);
     }
 
     /// The masses with this spectrum, which is overwritten.
@@ -109,9 +112,7 @@ impl Transform {
         for ((mass, &value), &tilt) in self.masses.iter_mut().zip(masses).zip(&self.tilt) {
             *mass = value / tilt;
         }
-        spectrum.resize(self.cells() / 2 + 1, Complex64::ZERO);
-        let done = self.forward.process_with_scratch(&mut self.masses, spectrum, &mut self.scratch);
-        debug_assert!(done.is_ok(), "forward transform: {done:?}");
+        self.transform(spectrum);
     }
 
     /// Back from [`Self::forward_dual`] and to the tilt of [`Self::forward_masses`], of which it is the adjoint; the spectrum
