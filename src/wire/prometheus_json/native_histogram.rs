@@ -14,6 +14,9 @@ use crate::unit::Timestamp;
 /// resolutions has no more than the finest of them.
 const MAX_BUCKETS: usize = 10_000;
 
+/// By how much, relative to itself, a count may differ from the sum of its buckets by rounding.
+const ROUNDING: f64 = 1e-9;
+
 /// One histogram.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct NativeHistogram {
@@ -44,32 +47,42 @@ pub(super) struct Histograms {
 }
 
 /// A series of cumulative counts for each edge, with the label `le`, and one of all observations with `+Inf`. The lower
-/// edge of a bucket is an edge too: what lies below it is empty, and not a part of the bucket. A series has samples
-/// where its histogram has that edge.
+/// edge of a bucket is an edge too: what lies below it is empty, and not a part of the bucket. A series has a sample
+/// wherever the count at its edge is known: where a bucket goes on across it, it is not. So sums over time are sums of
+/// histograms.
 ///
 /// # Errors
 /// Edges that do not rise or are none, and counts that are none.
 pub(super) fn classic(histograms: Histograms) -> Result<Vec<Series>, String> {
     let Histograms { labels, samples } = histograms;
-    let mut by_edge: Vec<(f64, Vec<Sample>)> = Vec::new();
-    for (time, histogram) in samples {
-        let edges = histogram.cumulative().map_err(|fault| format!("the histogram of {labels}: {fault}"))?;
-        let mut place = 0;
-        for (edge, value) in edges {
-            while by_edge.get(place).is_some_and(|&(other, _)| other < edge) {
-                place += 1;
-            }
-            if by_edge.get(place).is_none_or(|&(other, _)| other != edge) {
-                by_edge.insert(place, (edge, Vec::new()));
-            }
-            by_edge[place].1.push(Sample { time, value });
-        }
-    }
-    let series = |(edge, samples): (f64, Vec<Sample>)| {
-        let le = if edge == f64::INFINITY { "+Inf".to_owned() } else { edge.to_string() };
-        Series { labels: labels.clone().with("le", le), samples }
+    let cumulative = |(time, histogram): (Timestamp, NativeHistogram)| {
+        let counts = histogram.cumulative().map_err(|fault| format!("the histogram of {labels}: {fault}"))?;
+        Ok((time, counts))
     };
-    Ok(by_edge.into_iter().map(series).collect())
+    let histograms: Vec<_> = samples.into_iter().map(cumulative).collect::<Result<_, String>>()?;
+    let mut edges: Vec<f64> =
+        histograms.iter().flat_map(|(_, counts)| counts.iter().map(|&(edge, _)| edge)).collect();
+    edges.sort_unstable_by(f64::total_cmp);
+    edges.dedup();
+    let series = |edge: f64| {
+        let le = if edge == f64::INFINITY { "+Inf".to_owned() } else { edge.to_string() };
+        let known = |(time, counts): &(Timestamp, Vec<(f64, f64)>)| {
+            Some(Sample { time: *time, value: count_at(counts, edge)? })
+        };
+        Series {
+            labels: labels.clone().with("le", le),
+            samples: histograms.iter().filter_map(known).collect(),
+        }
+    };
+    Ok(edges.into_iter().map(series).collect())
+}
+
+/// The cumulative count at an edge, one of the histogram's own or in a gap between its buckets; `None` within a bucket.
+fn count_at(counts: &[(f64, f64)], edge: f64) -> Option<f64> {
+    let next = counts.partition_point(|&(own, _)| own < edge);
+    let &(own, count) = counts.get(next)?;
+    let below = next.checked_sub(1).map_or(0.0, |last| counts[last].1);
+    (own == edge || count == below).then_some(count)
 }
 
 impl NativeHistogram {
@@ -100,8 +113,9 @@ impl NativeHistogram {
         if !(count.is_finite() && count >= 0.0) {
             return Err(format!("a count of {count}"));
         }
-        // What is in no bucket (NaN) is later than all of them.
-        all.push((f64::INFINITY, count.max(sum)));
+        // What is in no bucket (NaN) is later than all of them; what is less than that is the rounding of the sums.
+        let in_buckets = (count - sum).abs() <= ROUNDING * count;
+        all.push((f64::INFINITY, if in_buckets { sum } else { count.max(sum) }));
         Ok(all)
     }
 }
@@ -154,13 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn over_time_an_edge_has_samples_where_its_histogram_has_it() {
+    fn over_time_an_edge_has_samples_wherever_no_bucket_goes_on_across_it() {
         let body = r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"histograms":[[1,{"count":"1","sum":"1","buckets":[[0,"1","2","1"]]}],[2,{"count":"3","sum":"1","buckets":[[0,"1","4","3"]]}]]}]}}"#;
         let both = |value: [f64; 2]| vec![(1_000, value[0]), (2_000, value[1])];
         let expected = [
             ("1".to_owned(), both([0.0, 0.0])),
             ("2".to_owned(), vec![(1_000, 1.0)]),
-            ("4".to_owned(), vec![(2_000, 3.0)]),
+            ("4".to_owned(), both([1.0, 3.0])),
             ("+Inf".to_owned(), both([1.0, 3.0])),
         ];
         assert_eq!(series(body), expected);
