@@ -3,12 +3,21 @@
 //!
 //! `cargo test --release --test load -- --ignored --nocapture --test-threads 1`; the figures are in ARCHITECTURE.md.
 
-#![expect(clippy::unwrap_used, reason = "a study fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a study fails by panicking and reports by printing"
+)]
 
+mod amplification;
 mod client;
+mod evidence;
 mod memory_attacks;
 mod overload;
 mod pass_through;
+#[path = "../integration/prometheus.rs"]
+#[expect(dead_code, reason = "shared with the integration tests, which need more of it")]
+mod prometheus;
 mod slow_clients;
 mod upstream;
 

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, at_rate};
+use crate::prometheus::{Exporter, Prometheus, Setup};
 use crate::upstream::Upstream;
 use crate::{Emac, quantile, runtime};
 
@@ -36,54 +37,81 @@ fn latency_at_a_thousand_requests_a_second() {
     }
 }
 
+/// The medians of asking both in turns, over one connection each.
+async fn in_turns(what: &str, direct: &str, through: &str, target: &str, rounds: usize) -> f64 {
+    let (mut direct, mut through) = (Client::new(direct), Client::new(through));
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        // Who is first changes, so that neither always finds what the other left in the caches.
+        for turn in 0..2 {
+            let (client, took) =
+                if (round + turn) % 2 == 0 { (&mut direct, &mut a) } else { (&mut through, &mut b) };
+            let outcome = client.get(target, PATIENCE).await;
+            assert_eq!(outcome.status, 200, "{what}");
+            took.push(outcome.took);
+        }
+    }
+    let (a, b) = (quantile(&mut a, 0.5), quantile(&mut b, 0.5));
+    println!("{what}, p50 of {rounds}: direct {a:.3} ms, through {b:.3} ms, {:.2}×", b / a);
+    b / a
+}
+
+/// Requests a second over sixteen connections, direct and through, in turns.
+async fn rates(what: &str, direct: &str, through: &str, target: &'static str) -> f64 {
+    let mut rates = [0.0; 4];
+    for (rate, address) in rates.iter_mut().zip([direct, through, direct, through]) {
+        let begun = Instant::now();
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..16 {
+            let address = address.to_owned();
+            clients.spawn(async move {
+                let mut client = Client::new(&address);
+                let mut count = 0_u64;
+                while begun.elapsed() < Duration::from_secs(5) {
+                    let status = client.get(target, PATIENCE).await.status;
+                    count += u64::from(status == 200);
+                }
+                count
+            });
+        }
+        let count: u64 = clients.join_all().await.into_iter().sum();
+        *rate = count as f64 / begun.elapsed().as_secs_f64();
+    }
+    let ratio = (rates[1] + rates[3]) / (rates[0] + rates[2]);
+    println!(
+        "{what}, 16 connections: direct {:.0}/s and {:.0}/s, through {:.0}/s and {:.0}/s, {ratio:.2}×",
+        rates[0], rates[2], rates[1], rates[3]
+    );
+    ratio
+}
+
 #[test]
-#[ignore = "long: a study of a minute"]
+#[ignore = "long: a study of a minute; what is asked of a Prometheus needs one"]
 fn through_and_direct_in_turns() {
     let runtime = runtime();
     let upstream = Upstream::start(&runtime, 1_000, Duration::ZERO, 5 << 20);
     let emac = Emac::start(&upstream.url, &[]);
     runtime.block_on(async {
-        let (mut direct, mut through) = (Client::new(upstream.address()), Client::new(&emac.address));
-        for (what, target, rounds) in [("cheap query", THEIRS, 5_000), ("5 MB body", BIG, 200)] {
-            let (mut a, mut b) = (Vec::new(), Vec::new());
-            for _ in 0..rounds {
-                a.push(direct.get(target, PATIENCE).await.took);
-                let outcome = through.get(target, PATIENCE).await;
-                assert_eq!(outcome.status, 200);
-                b.push(outcome.took);
-            }
-            let (a, b) = (quantile(&mut a, 0.5), quantile(&mut b, 0.5));
-            println!("{what}, p50: direct {a:.3} ms, through {b:.3} ms, {:.2}×", b / a);
-        }
-        let mut rates = Vec::new();
-        for address in [upstream.address(), &emac.address, upstream.address(), &emac.address] {
-            let begun = Instant::now();
-            let mut clients = tokio::task::JoinSet::new();
-            for _ in 0..16 {
-                let address = address.to_owned();
-                clients.spawn(async move {
-                    let mut client = Client::new(&address);
-                    let mut count = 0_u64;
-                    while begun.elapsed() < Duration::from_secs(4) {
-                        let status = client.get(THEIRS, PATIENCE).await.status;
-                        count += u64::from(status == 200);
-                    }
-                    count
-                });
-            }
-            let count: u64 = clients.join_all().await.into_iter().sum();
-            rates.push(count as f64 / begun.elapsed().as_secs_f64());
-        }
-        println!(
-            "16 connections: direct {:.0}/s and {:.0}/s, through {:.0}/s and {:.0}/s, {:.2}×; resident afterwards {:.0} MiB",
-            rates[0],
-            rates[2],
-            rates[1],
-            rates[3],
-            (rates[1] + rates[3]) / (rates[0] + rates[2]),
-            emac.memory("VmRSS")
-        );
+        in_turns("answer at once", upstream.address(), &emac.address, THEIRS, 5_000).await;
+        in_turns("5 MB body", upstream.address(), &emac.address, BIG, 300).await;
+        rates("answer at once", upstream.address(), &emac.address, THEIRS).await;
     });
+    println!("resident afterwards: {:.0} MiB", emac.memory("VmRSS"));
+    if !cfg!(has_prometheus) {
+        println!("no Prometheus here: tests/run installs it");
+        return;
+    }
+    let exporter = Exporter::start("# TYPE m gauge\nm 1\n");
+    let prometheus = Prometheus::start(&Setup { targets: &[exporter.target()], ..Setup::default() });
+    prometheus.wait_for_series("up");
+    let emac = Emac::start(prometheus.url(), &[]);
+    let direct = prometheus.url().trim_start_matches("http://");
+    const NOW: &str = "/api/v1/query?query=up";
+    runtime.block_on(async {
+        in_turns("Prometheus, cheap query", direct, &emac.address, NOW, 5_000).await;
+        rates("Prometheus, cheap query", direct, &emac.address, NOW).await;
+    });
+    println!("resident afterwards: {:.0} MiB", emac.memory("VmRSS"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! An upstream whose capacity is known: so many requests at a time, each for so long; others wait in line, as in a
-//! Prometheus. Work ends with its client.
+//! Prometheus. Work ends with its client. On demand it ails.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,14 +18,36 @@ pub(crate) struct Upstream {
     pub(crate) shared: Arc<Shared>,
 }
 
+/// How it ails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ailment {
+    /// It does not.
+    None,
+    /// Answers with this status.
+    Status(u16),
+    /// Ends the connection instead of an answer, as one does that is killed.
+    Closes,
+    /// Ends a connection at the second request over it.
+    ClosesReused,
+    /// Never answers.
+    Silent,
+}
+
 pub(crate) struct Shared {
     /// How many at a time.
     slots: Semaphore,
     /// How long each, in microseconds.
     pub(crate) service: AtomicU64,
+    /// Which requests take so long, and are counted as studied: those whose target holds this. The evidence of the
+    /// proxy's own journey is none of them.
+    pub(crate) studied: Mutex<String>,
+    /// How many of those came.
+    pub(crate) asked: AtomicUsize,
+    /// What becomes of them.
+    pub(crate) ailment: Mutex<Ailment>,
     /// By how much each waiting request slows the others, in thousandths: what makes a queue a trap.
     pub(crate) drag: AtomicU64,
-    pub(crate) queries: AtomicUsize,
+    /// Requests that wait or are worked on.
     pub(crate) active: AtomicUsize,
     /// When the last request ended whose client had left.
     pub(crate) abandoned: Mutex<Vec<Instant>>,
@@ -45,8 +67,10 @@ impl Upstream {
         let shared = Arc::new(Shared {
             slots: Semaphore::new(slots),
             service: AtomicU64::new(service.as_micros() as u64),
+            studied: Mutex::new("query=up".to_owned()),
+            asked: AtomicUsize::new(0),
+            ailment: Mutex::new(Ailment::None),
             drag: AtomicU64::new(0),
-            queries: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
             abandoned: Mutex::default(),
             big,
@@ -80,6 +104,7 @@ impl Drop for Active<'_> {
 async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
     let mut read = Vec::new();
     let mut chunk = vec![0; 8 << 10];
+    let mut answered = 0;
     loop {
         let (target, length) = loop {
             if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -98,17 +123,19 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
             }
         };
         read.drain(..length);
-        if target.contains("/api/v1/query") {
-            shared.queries.fetch_add(1, Ordering::SeqCst);
-        }
+        let studied = target.contains(&*shared.studied.lock().unwrap());
+        shared.asked.fetch_add(usize::from(studied), Ordering::SeqCst);
+        let ailment = if studied { *shared.ailment.lock().unwrap() } else { Ailment::None };
         let waiting = shared.active.fetch_add(1, Ordering::SeqCst);
         let mut active = Active(&shared, false);
         let work = async {
             let Ok(_slot) = shared.slots.acquire().await else { return };
             let drag = 1.0 + waiting as f64 * shared.drag.load(Ordering::Relaxed) as f64 / 1_000.0;
             let service = Duration::from_micros(shared.service.load(Ordering::Relaxed)).mul_f64(drag);
-            // What is studied is slow; the evidence of the proxy's own journey is not.
-            if target.contains("query=up") && !service.is_zero() {
+            if ailment == Ailment::Silent {
+                std::future::pending::<()>().await;
+            }
+            if studied && !service.is_zero() {
                 tokio::time::sleep(service).await;
             }
         };
@@ -118,6 +145,21 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
         }
         active.1 = true;
         drop(active);
+        answered += 1;
+        match ailment {
+            Ailment::Closes => return,
+            Ailment::ClosesReused if answered > 1 => return,
+            Ailment::Status(status) => {
+                let body = r#"{"status":"error","errorType":"internal","error":"told to"}"#;
+                let head = format!("HTTP/1.1 {status} Any\r\nContent-Type: application/json");
+                let reply = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                if stream.write_all(reply.as_bytes()).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            _ => {}
+        }
         let body: &[u8] =
             if target.contains("query_range") { EMPTY_MATRIX.as_bytes() } else { VECTOR.as_bytes() };
         let big = if target.contains("big") { shared.big } else { 0 };
