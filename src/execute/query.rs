@@ -20,6 +20,7 @@ use crate::promql::pushdown_answer::{Gathered, UnusableAnswer};
 use crate::promql::source::Selection;
 use crate::promql::value::Value;
 use crate::series::Series;
+use crate::upstream::memory::Reserved;
 use crate::upstream::{MemoryBudget, UpstreamError};
 use crate::wire::prometheus_json::Annotations;
 
@@ -138,7 +139,8 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
         Some(turn.map_err(|_| RunError::Busy)?.map_err(|_| RunError::Busy)?)
     };
     let work = tokio::task::spawn_blocking(move || -> Result<(Evaluated, Duration), RunError> {
-        let (begun, _turn) = (Instant::now(), turn);
+        // Given back when the work is done, though nobody may wait any more.
+        let (begun, _turn, _reserved) = (Instant::now(), turn, answered.reserved);
         let gathered = Gathered::new(&plan, answered.series, series_of_ours)
             .map_err(|fault| RunError::Unusable { upstream, fault })?;
         let evaluated = evaluate(plan.query(), plan.grid(), plan.range_query(), &options, &gathered)?;
@@ -179,6 +181,8 @@ fn selection_bytes(engine: &Engine, plan: &QueryPlan) -> usize {
 struct Answers {
     series: Vec<Vec<Series>>,
     annotations: Annotations,
+    /// What they take.
+    reserved: Vec<Reserved>,
 }
 
 async fn answers(engine: &Arc<Engine>, plan: &QueryPlan, running: &Running) -> Result<Answers, RunError> {
@@ -194,12 +198,14 @@ async fn answers(engine: &Arc<Engine>, plan: &QueryPlan, running: &Running) -> R
         plan.requests().iter().map(|request| ask(upstream, request, asked_as).boxed()).collect();
     let answered: Vec<_> = futures::stream::iter(asked).buffered(CONCURRENCY).try_collect().await?;
     let mut answers =
-        Answers { series: Vec::with_capacity(answered.len()), annotations: Annotations::default() };
-    for (request, (series, notes)) in plan.requests().iter().zip(answered) {
+        Answers { series: Vec::new(), annotations: Annotations::default(), reserved: Vec::new() };
+    for (request, answered) in plan.requests().iter().zip(answered) {
         let translated = |note: &String| request.translated(note, plan.query());
+        let notes = answered.annotations;
         answers.annotations.warnings.extend(notes.warnings.iter().map(translated));
         answers.annotations.infos.extend(notes.infos.iter().map(translated));
-        answers.series.push(series);
+        answers.series.push(answered.series);
+        answers.reserved.push(answered.reserved);
     }
     Ok(answers)
 }

@@ -47,13 +47,23 @@ pub(super) struct AskedAs<'a> {
     pub(super) deadline: Instant,
 }
 
-/// The series of the answer to `request`, with the upstream's notes. A scalar is a series without labels.
+/// The answer to one request of a plan.
+pub(super) struct Answered {
+    /// A scalar is a series without labels.
+    pub(super) series: Vec<Series>,
+    /// The upstream's notes.
+    pub(super) annotations: Annotations,
+    /// What the series take.
+    pub(super) reserved: Reserved,
+}
+
+/// Asks the upstream for the answer to `request`.
 pub(super) async fn ask(
     upstream: &dyn Upstream,
     request: &Planned,
     asked_as: AskedAs<'_>,
-) -> Result<(Vec<Series>, Annotations), UpstreamError> {
-    let QueryAnswer { data, annotations } = match request.when {
+) -> Result<Answered, UpstreamError> {
+    let (QueryAnswer { data, annotations }, reserved) = match request.when {
         When::Instant(at) | When::Samples(at) => {
             let form = [("query", request.text().to_owned()), ("time", seconds(at))];
             exchange(upstream, "/api/v1/query", form.into(), asked_as).await?
@@ -72,7 +82,7 @@ pub(super) async fn ask(
         (QueryData::Matrix(series), When::Samples(_) | When::Steps(_), _) => series,
         (other, ..) => return Err(malformed(other.result_type())),
     };
-    Ok((series, annotations))
+    Ok(Answered { series, annotations, reserved })
 }
 
 /// A range query, in as many pieces as the upstream's limit of points wants.
@@ -81,9 +91,9 @@ async fn in_pieces(
     text: &str,
     grid: StepGrid,
     asked_as: AskedAs<'_>,
-) -> Result<QueryAnswer, UpstreamError> {
+) -> Result<(QueryAnswer, Reserved), UpstreamError> {
     let step = i64::try_from(grid.step().millis()).unwrap_or(i64::MAX);
-    let mut whole: Option<QueryAnswer> = None;
+    let mut whole: Option<(QueryAnswer, Reserved)> = None;
     let mut first = 0;
     while first < grid.points() {
         let last = (first + MAX_POINTS).min(grid.points()) - 1;
@@ -101,12 +111,18 @@ async fn in_pieces(
         let piece = exchange(upstream, "/api/v1/query_range", form, asked_as).await?;
         whole = Some(match whole {
             None => piece,
-            Some(whole) => joined(whole, piece),
+            Some((whole, mut reserved)) => {
+                reserved.merge(piece.1);
+                (joined(whole, piece.0), reserved)
+            }
         });
         first = last + 1;
     }
-    Ok(whole
-        .unwrap_or(QueryAnswer { data: QueryData::Matrix(Vec::new()), annotations: Annotations::default() }))
+    Ok(whole.unwrap_or_else(|| {
+        let nothing =
+            QueryAnswer { data: QueryData::Matrix(Vec::new()), annotations: Annotations::default() };
+        (nothing, asked_as.memory.open())
+    }))
 }
 
 /// Two answers for times that follow each other.
@@ -130,7 +146,7 @@ async fn exchange(
     path: &'static str,
     mut form: Vec<(&'static str, String)>,
     asked_as: AskedAs<'_>,
-) -> Result<QueryAnswer, UpstreamError> {
+) -> Result<(QueryAnswer, Reserved), UpstreamError> {
     let name = || upstream.name().to_owned();
     let unreachable = |fault: String| UpstreamError::Unreachable { upstream: name(), fault };
     let malformed = |fault: String| UpstreamError::Malformed { upstream: name(), fault };
@@ -163,12 +179,30 @@ async fn exchange(
         let work = tokio::task::spawn_blocking(move || decode::query(&body));
         work.await.map_err(|fault| malformed(fault.to_string()))?
     };
-    decoded.map_err(|fault| match fault {
+    let answer = decoded.map_err(|fault| match fault {
         DecodeError::Error { .. } => {
             UpstreamError::Refused { upstream: name(), status: 200, message: fault.to_string() }
         }
         DecodeError::Shape(fault) => malformed(fault),
-    })
+    })?;
+    // The text is gone, what it said is there until the query is answered.
+    reserved.grow_to(held_bytes(&answer.data)).map_err(|fault| malformed(fault.to_string()))?;
+    Ok((answer, reserved))
+}
+
+/// What a series takes beside its samples and the text of its labels, and a label beside its text, in bytes.
+const SERIES_BYTES: usize = 64;
+const LABEL_BYTES: usize = 48;
+
+/// What decoded data take, about.
+fn held_bytes(data: &QueryData) -> usize {
+    let (QueryData::Vector(all) | QueryData::Matrix(all)) = data else { return 0 };
+    let labels = |labels: &Labels| -> usize {
+        labels.iter().map(|(name, value)| name.len() + value.len() + LABEL_BYTES).sum()
+    };
+    let series =
+        |one: &Series| SERIES_BYTES + labels(&one.labels) + one.samples.capacity() * size_of::<Sample>();
+    all.iter().map(series).sum()
 }
 
 /// A form, as Prometheus takes queries of any length.

@@ -72,6 +72,16 @@ impl MemoryBudget {
 }
 
 impl Reserved {
+    /// Takes over a share of the same budget.
+    pub fn merge(&mut self, mut other: Self) {
+        self.bytes += other.bytes;
+        match (&mut self.permit, other.permit.take()) {
+            (Some(permit), Some(more)) => permit.merge(more),
+            (none @ None, more) => *none = more,
+            (Some(_), None) => {}
+        }
+    }
+
     /// Grows to `bytes`; never shrinks.
     ///
     /// # Errors
