@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
+use moka::Expiry;
 use moka::future::Cache;
+use rand::RngExt as _;
 use tokio::sync::Semaphore;
 
 use super::counters::add;
@@ -41,6 +43,13 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The most bytes of cached blocks.
 const CACHE_BYTES: u64 = 64 << 20;
 
+/// How long a block is shown before it is fetched again behind the answer that it is shown in, and how long at most:
+/// evidence that reached the upstream late is seen then. Each block has times of its own, up to [`JITTER`] shorter or
+/// longer, so that what was fetched together is not fetched together again.
+const SOFT_TTL: Duration = Duration::from_secs(30 * 60);
+const HARD_TTL: Duration = Duration::from_secs(60 * 60);
+const JITTER: f64 = 0.2;
+
 /// What a kept series costs beside its samples, in bytes; measured, rounded up.
 const BYTES_PER_SERIES: usize = 250;
 
@@ -58,27 +67,68 @@ struct BlockKey {
 /// Some points of the past of one journey.
 pub(super) type Block = Kept;
 
+/// A block in the cache.
+#[derive(Clone)]
+struct Cached {
+    block: Block,
+    refresh_at: Instant,
+    ttl: Duration,
+}
+
+impl Cached {
+    fn new(block: Block) -> Self {
+        let jittered = |ttl: Duration| ttl.mul_f64(rand::rng().random_range(1.0 - JITTER..1.0 + JITTER));
+        Self { block, refresh_at: Instant::now() + jittered(SOFT_TTL), ttl: jittered(HARD_TTL) }
+    }
+}
+
+/// Each block for as long as it says.
+struct ByItself;
+
+impl Expiry<BlockKey, Cached> for ByItself {
+    fn expire_after_create(&self, _: &BlockKey, cached: &Cached, _: Instant) -> Option<Duration> {
+        Some(cached.ttl)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &BlockKey,
+        cached: &Cached,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(cached.ttl)
+    }
+}
+
 type Flight = Shared<BoxFuture<'static, Result<Vec<(Timestamp, Block)>, SelectError>>>;
 
 /// The cache of the past and what is on its way into it.
 pub(super) struct History {
-    blocks: Cache<BlockKey, Block>,
+    blocks: Cache<BlockKey, Cached>,
     flights: Mutex<HashMap<(BlockKey, Timestamp), Flight>>,
     slots: Arc<Semaphore>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        let weigh = |_: &BlockKey, block: &Block| {
-            let block = block.read().unwrap_or_else(PoisonError::into_inner);
+        let weigh = |_: &BlockKey, cached: &Cached| {
+            let block = cached.block.read().unwrap_or_else(PoisonError::into_inner);
             let bytes = block.sample_bytes() + block.series_count() * BYTES_PER_SERIES;
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         Self {
-            blocks: Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).build(),
+            blocks: Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).expire_after(ByItself).build(),
             flights: Mutex::default(),
             slots: Arc::new(Semaphore::new(CONCURRENCY)),
         }
+    }
+}
+
+impl History {
+    /// As if nothing had been fetched; what is on its way still arrives.
+    pub(super) fn forget(&self) {
+        self.blocks.invalidate_all();
     }
 }
 
@@ -210,21 +260,35 @@ impl Engine {
             start,
         };
         let mut blocks = Vec::new();
-        let mut missing: Vec<Timestamp> = Vec::new();
+        let (mut missing, mut to_refresh): (Vec<Timestamp>, Vec<Timestamp>) = (Vec::new(), Vec::new());
+        let now = Instant::now();
         let mut start = first.floor_to(block_length);
         while start <= last {
             match self.history.blocks.get(&key(start)).await {
-                Some(block) => blocks.push((start, block)),
+                Some(cached) => {
+                    if now >= cached.refresh_at {
+                        to_refresh.push(start);
+                    }
+                    blocks.push((start, cached.block));
+                }
                 None => missing.push(start),
             }
             start = start.plus_millis(length);
         }
-        let mut flights = Vec::new();
         let most = usize::try_from(MAX_SPAN_POINTS / BLOCK_POINTS).unwrap_or(1);
-        for run in missing.chunk_by(|a, b| a.plus_millis(length) == *b).flat_map(|run| run.chunks(most)) {
-            let [first, ..] = run else { continue };
-            let end = run.last().unwrap_or(first).plus_millis(length - self.interval_millis());
-            flights.push(self.flight(known.clone(), key(*first), end));
+        let fly = |run: &[Timestamp]| {
+            let (first, last) = run.first().zip(run.last())?;
+            let end = last.plus_millis(length - self.interval_millis());
+            Some(self.flight(known.clone(), key(*first), end))
+        };
+        let runs = |starts: &[Timestamp]| -> Vec<Vec<Timestamp>> {
+            let consecutive = starts.chunk_by(|a, b| a.plus_millis(length) == *b);
+            consecutive.flat_map(|run| run.chunks(most)).map(<[Timestamp]>::to_vec).collect()
+        };
+        let flights: Vec<Flight> = runs(&missing).iter().filter_map(|run| fly(run)).collect();
+        // One at a time, and only where nothing is waited for: the rest is refreshed behind the next answers.
+        if let (true, Some(run)) = (missing.is_empty(), runs(&to_refresh).first()) {
+            let _behind = fly(run);
         }
         for flight in flights {
             let landed = tokio::time::timeout_at(deadline.into(), flight).await;
@@ -286,7 +350,8 @@ impl Engine {
             let whole = i64::try_from(samples.points().len()) == Ok(BLOCK_POINTS);
             let block: Block = Arc::new(RwLock::new(samples));
             if whole && span.complete {
-                self.history.blocks.insert(BlockKey { start, ..first.clone() }, Arc::clone(&block)).await;
+                let cached = Cached::new(Arc::clone(&block));
+                self.history.blocks.insert(BlockKey { start, ..first.clone() }, cached).await;
             }
             blocks.push((start, block));
         }
