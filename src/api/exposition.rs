@@ -40,9 +40,11 @@ pub(crate) fn current(state: &ApiState) -> Vec<(Labels, f64)> {
     let interval = i64::try_from(settings.interval.millis()).unwrap_or(i64::MAX);
     // The newest point that is offered may be one interval and the delay old, and its evaluation may take another.
     let oldest = state.now().plus_millis(delay.saturating_add(interval.saturating_mul(2)).saturating_neg());
+    let newest = state.now().plus_millis(interval);
     let mut all = Vec::new();
     for evaluation in state.engine().latest() {
-        let fresh = evaluation.time >= oldest;
+        // One of a time that has not come was evaluated before the clock was set back.
+        let fresh = (oldest..=newest).contains(&evaluation.time);
         for (mut labels, value) in render::samples(&evaluation) {
             if fresh || catalog::is_meta(labels.get(NAME)) {
                 for (name, text) in settings.external_labels.iter() {

@@ -119,7 +119,11 @@ impl Engine {
             let current = self.model().journey(&known.journey.name).is_some_and(|now| now.info == known.info);
             if current {
                 let kept = self.kept(&known.journey.name);
-                kept.write().unwrap_or_else(PoisonError::into_inner).prepend(&older, gap.until);
+                let mut kept = kept.write().unwrap_or_else(PoisonError::into_inner);
+                // Dropped meanwhile, where the clock was set back: then these are of a time that has not come.
+                if kept.points().first_key_value().is_some_and(|(first, _)| *first == gap.until) {
+                    kept.prepend(&older, gap.until);
+                }
             }
         }
     }

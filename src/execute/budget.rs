@@ -81,6 +81,11 @@ impl Budgets {
         self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|name, _| is_known(name));
     }
 
+    /// As if none had been found.
+    pub(super) fn forget(&self) {
+        self.retain(|_| false);
+    }
+
     fn keep(&self, known: &ModelledJourney, asked: Timestamp, budget: Option<BudgetEvaluation>) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let before = all.remove(&known.journey.name).filter(|found| found.digest == known.info.digest);

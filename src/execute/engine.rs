@@ -110,7 +110,7 @@ impl Engine {
             let mut last = None;
             loop {
                 let due = self.last_due((self.settings.clock)());
-                if last.is_none_or(|last| due > last) {
+                if last.is_none_or(|last| due > last || self.is_beyond_the_clock(last)) {
                     self.evaluate_now(due).await;
                     last = Some(due);
                 } else {

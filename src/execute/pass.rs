@@ -20,6 +20,9 @@ use crate::synthetic::evaluation::{BudgetEvaluation, Evaluation};
 use crate::synthetic::render;
 use crate::unit::Timestamp;
 
+/// By how many points the clock may step back before what was evaluated is dropped.
+const STEPS_BACK: i64 = 2;
+
 /// What one pass leaves for the next.
 #[derive(Default)]
 pub(super) struct PassState {
@@ -59,6 +62,9 @@ impl Engine {
     /// Evaluates all journeys at the grid point `time`, unless it lies in the past.
     pub(super) async fn pass(&self, time: Timestamp) {
         let mut state = self.pass.lock().await;
+        if state.last.is_some_and(|last| self.is_beyond_the_clock(last)) {
+            self.start_over(&mut state);
+        }
         if state.last.is_some_and(|last| last >= time) {
             return;
         }
@@ -124,6 +130,27 @@ impl Engine {
         self.end_removed(&context, |name| running.model.journey(name).is_some());
         state.last = Some(time);
         add(&self.counting.evaluations, 1);
+    }
+
+    /// Whether this point can only have been evaluated by a clock that was ahead of what it is now. A small step back is
+    /// waited for instead.
+    pub(super) fn is_beyond_the_clock(&self, point: Timestamp) -> bool {
+        let due = self.last_due((self.settings.clock)());
+        point > due.plus_millis(self.interval_millis().saturating_mul(STEPS_BACK))
+    }
+
+    /// The clock was set back: what was evaluated by the wrong one is no sample of those times, and would stand still
+    /// until the clock is there again. As after a start, all is evaluated and filled anew.
+    fn start_over(&self, state: &mut PassState) {
+        tracing::warn!(
+            newest = state.last.map(Timestamp::seconds),
+            "the clock was set back: what was evaluated before is dropped and evaluated again"
+        );
+        *state = PassState::default();
+        self.latest.store(Arc::default());
+        self.samples.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.history.forget();
+        self.budgets.forget();
     }
 
     /// Composes, renders and keeps on a bounded number of blocking threads. A journey stays with its thread.

@@ -90,12 +90,41 @@ pub(crate) struct Shop {
     pub(crate) gone_after: Option<i64>,
     /// Neither is.
     pub(crate) stopped_after: Option<i64>,
+    /// The second service is scraped from this point on.
+    pub(crate) begins_at: Option<i64>,
+    /// Every counter starts anew at this point.
+    pub(crate) restarts_at: Option<i64>,
+    /// The second service has a further instance, without the buckets of this edge.
+    pub(crate) lacks: Option<&'static str>,
+    /// By how much the clock of scrapes is ahead, in milliseconds.
+    pub(crate) ahead: i64,
 }
 
 impl Default for Shop {
     fn default() -> Self {
-        Self { codes: &["200", "500"], idle: false, slow: false, gone_after: None, stopped_after: None }
+        Self {
+            codes: &["200", "500"],
+            idle: false,
+            slow: false,
+            gone_after: None,
+            stopped_after: None,
+            begins_at: None,
+            restarts_at: None,
+            lacks: None,
+            ahead: 0,
+        }
     }
+}
+
+/// One instance of a service.
+struct Instance {
+    /// The first or the second.
+    service: usize,
+    target: TargetId,
+    /// Which of all buckets it has.
+    buckets: Vec<usize>,
+    /// Of all buckets.
+    counters: Vec<f64>,
 }
 
 /// What was seen.
@@ -132,8 +161,8 @@ pub(crate) struct FaultyUpstream {
     shop: Shop,
     store: Arc<EmbeddedStore>,
     clock: Arc<AtomicI64>,
-    targets: Vec<TargetId>,
-    counters: Mutex<(i64, Vec<Vec<f64>>)>,
+    /// And the newest scrape.
+    instances: Mutex<(i64, Vec<Instance>)>,
     runtime: Option<tokio::runtime::Runtime>,
     serving: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -147,15 +176,27 @@ impl FaultyUpstream {
         let limits =
             StoreLimits { retention: "1d".parse().unwrap(), samples_per_series: 10_000, series: 100 };
         let store = Arc::new(EmbeddedStore::new(limits));
-        let mut targets = Vec::new();
-        for service in ["front", "pay"] {
-            let series = |code: &'static str| {
-                EDGES.map(|le| {
-                    Labels::named("m_bucket").with("service", service).with("code", code).with("le", le)
+        let mut instances = Vec::new();
+        let all = [(0, "front", "a", None), (1, "pay", "a", None), (1, "pay", "b", shop.lacks)];
+        for (service, name, instance, lacks) in all {
+            if instance == "b" && lacks.is_none() {
+                continue;
+            }
+            let buckets = shop.codes.iter().flat_map(|code| EDGES.map(|le| (*code, le))).enumerate();
+            let (buckets, labels): (Vec<usize>, Vec<Labels>) = buckets
+                .filter(|(_, (_, le))| Some(*le) != lacks)
+                .map(|(at, (code, le))| {
+                    let labels = Labels::named("m_bucket").with("service", name).with("instance", instance);
+                    (at, labels.with("code", code).with("le", le))
                 })
-            };
-            let all = shop.codes.iter().flat_map(|code| series(code)).collect();
-            targets.push(store.add_target(all).unwrap());
+                .unzip();
+            let counters = vec![0.0; shop.codes.len() * EDGES.len()];
+            instances.push(Instance {
+                service,
+                target: store.add_target(labels).unwrap(),
+                buckets,
+                counters,
+            });
         }
         let clock = Arc::new(AtomicI64::new(0));
         let shown = Arc::clone(&clock);
@@ -167,15 +208,13 @@ impl FaultyUpstream {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = runtime.spawn(accept(listener, Arc::clone(&shared)));
-        let counters = vec![vec![0.0; shop.codes.len() * EDGES.len()]; targets.len()];
         Self {
             url,
             shared,
             shop,
             store,
             clock,
-            targets,
-            counters: Mutex::new((0, counters)),
+            instances: Mutex::new((0, instances)),
             runtime: Some(runtime),
             serving: Mutex::new(Some(serving)),
         }
@@ -205,7 +244,7 @@ impl FaultyUpstream {
     /// Scrapes up to the evaluation at `point`, the last time a second before it. Calls grow by a number that differs
     /// from scrape to scrape; `failing` of each hundred fail.
     pub(crate) fn scrape_until(&self, point: i64, failing: f64) {
-        let mut held = self.counters.lock().unwrap();
+        let mut held = self.instances.lock().unwrap();
         while held.0 < point {
             held.0 += 1;
             let scraped = held.0;
@@ -213,9 +252,15 @@ impl FaultyUpstream {
                 continue;
             }
             let load = if self.shop.idle { 0.0 } else { 100.0 + (scraped * scraped % 13) as f64 };
-            for (service, counters) in held.1.iter_mut().enumerate() {
-                if service == 1 && self.shop.gone_after.is_some_and(|gone| scraped > gone) {
+            for instance in &mut held.1 {
+                let service = instance.service;
+                let scraped_now = self.shop.gone_after.is_none_or(|gone| scraped <= gone)
+                    && self.shop.begins_at.is_none_or(|begins| scraped >= begins);
+                if service == 1 && !scraped_now {
                     continue;
+                }
+                if self.shop.restarts_at == Some(scraped) {
+                    instance.counters.fill(0.0);
                 }
                 let of_code = |code: &str| match code {
                     _ if self.shop.codes.len() == 1 => load,
@@ -228,11 +273,12 @@ impl FaultyUpstream {
                     let quick = finite * (0.9 - 0.01 * (scraped % 5) as f64 - 0.05 * service as f64);
                     [quick, finite, calls]
                 });
-                for (counter, calls) in counters.iter_mut().zip(calls) {
+                for (counter, calls) in instance.counters.iter_mut().zip(calls) {
                     *counter += calls;
                 }
-                let time = Timestamp::from_millis(scraped * STEP - 1_000);
-                self.store.append(self.targets[service], time, counters).unwrap();
+                let time = Timestamp::from_millis(scraped * STEP - 1_000 + self.shop.ahead);
+                let values: Vec<f64> = instance.buckets.iter().map(|&at| instance.counters[at]).collect();
+                self.store.append(instance.target, time, &values).unwrap();
             }
         }
         self.clock.store(point * STEP + 5_000, Ordering::SeqCst);
