@@ -26,6 +26,7 @@ mod explain;
 mod fault_table;
 mod faults;
 mod faulty_upstream;
+mod fuzz;
 mod gaussian_copula;
 mod generated_code;
 mod grafana;
