@@ -9,6 +9,7 @@ use crate::emac_binary::Binary;
 use crate::faulty_upstream::{FaultyUpstream, SPEC};
 use crate::http_client::send;
 use crate::prometheus::wait_for;
+use crate::shipped_files::OWN_METRICS;
 
 /// Certificates of a small authority, made by openssl; `None` where it is missing.
 fn authority(folder: &Path) -> Option<()> {
@@ -128,6 +129,12 @@ fn only_known_users_and_tokens_come_in_and_a_reload_takes_effect_or_leaves_what_
         let reply = send(&server.url, "GET", "/metrics", &headers, b"");
         reply.text().lines().find_map(|line| line.strip_prefix(&format!("{name} "))?.parse::<f64>().ok())
     };
+    // What the shipped rules read of it.
+    wait_for("the first self-check", || (metric("emac_self_check_successful") == Some(1.0)).then_some(()));
+    let page = send(&server.url, "GET", "/metrics", &[("Authorization", alice.as_str())], b"");
+    for name in OWN_METRICS {
+        assert!(page.text().lines().any(|line| line.starts_with(name)), "{name}");
+    }
     wait_for("the failed reload", || {
         (metric("emac_model_last_reload_successful") == Some(0.0)).then_some(())
     });
