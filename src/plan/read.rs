@@ -126,6 +126,8 @@ struct Side {
     newest: Option<Option<f64>>,
     /// The edges that every series has; `None` where not known.
     edges: Option<Result<Vec<f64>, BucketFault>>,
+    /// Whether some series lack the bucket that counts all calls, so that what others sum up is a part.
+    total_is_partial: bool,
     clock_is_wrong: bool,
     age: Option<f64>,
 }
@@ -359,11 +361,15 @@ impl Reader<'_> {
             Some(layout) => self.values(layout, &queries.key)?,
             None => None,
         };
+        let mut total_is_partial = false;
         let layout = layout.map(|pairs| {
+            let most = pairs.iter().map(|&(_, series)| series).fold(0.0, f64::max);
             let buckets = Buckets::collect(pairs)?;
+            total_is_partial = buckets.total().is_some_and(|series| series < most);
             if buckets.is_level() { Ok(buckets.edges().collect()) } else { Err(BucketFault::Shape) }
         });
-        Ok(Side { newest, edges: layout, clock_is_wrong: too_old || from_the_future, age })
+        let clock_is_wrong = too_old || from_the_future;
+        Ok(Side { newest, edges: layout, total_is_partial, clock_is_wrong, age })
     }
 
     /// When the side queries were asked for, in seconds.
@@ -414,7 +420,7 @@ impl Reader<'_> {
             let there = side.newest.is_some_and(|newest| newest.is_some());
             return Err(Base::Vacuous(if there { Reason::Reset } else { Reason::Absent }));
         }
-        let total = every.total().ok_or(Base::Vacuous(Reason::Partial))?;
+        let total = every.total().filter(|_| !side.total_is_partial).ok_or(Base::Vacuous(Reason::Partial))?;
         if total <= 0.0 {
             return Ok(Base::NoTraffic);
         }

@@ -243,6 +243,15 @@ fn without_the_infinite_bucket_nothing_is_known() {
 }
 
 #[test]
+fn where_an_instance_lacks_the_infinite_bucket_the_sum_of_the_others_is_no_total() {
+    let evidence = read_one(|kind, text| match kind {
+        QueryKind::Layout => Ok(buckets([2.0, 2.0, 1.0])),
+        _ => healthy(kind, text),
+    });
+    assert_eq!(evidence, ComponentEvidence::vacuous(Reason::Partial));
+}
+
+#[test]
 fn broken_order_is_partial_and_a_little_of_it_is_repaired() {
     let with = |first: f64| {
         read_one(move |kind, text| match kind {
