@@ -25,8 +25,13 @@ impl Client {
     }
 
     pub(crate) async fn get(&mut self, target: &str, patience: Duration) -> Outcome {
+        self.ask("GET", target, patience).await
+    }
+
+    /// A request without a body.
+    pub(crate) async fn ask(&mut self, method: &str, target: &str, patience: Duration) -> Outcome {
         let begun = Instant::now();
-        let answer = tokio::time::timeout(patience, self.exchange(target)).await;
+        let answer = tokio::time::timeout(patience, self.exchange(method, target)).await;
         let took = begun.elapsed();
         match answer {
             Ok(Ok(status)) => Outcome { status, took },
@@ -37,14 +42,15 @@ impl Client {
         }
     }
 
-    async fn exchange(&mut self, target: &str) -> std::io::Result<u16> {
+    async fn exchange(&mut self, method: &str, target: &str) -> std::io::Result<u16> {
         if self.stream.is_none() {
             let stream = TcpStream::connect(&self.address).await?;
             stream.set_nodelay(true)?;
             self.stream = Some(stream);
         }
         let stream = self.stream.as_mut().unwrap();
-        stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await?;
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
         let mut head = Vec::new();
         let end = loop {
             let n = stream.read(&mut self.buffer).await?;

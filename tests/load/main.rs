@@ -19,6 +19,7 @@ mod pass_through;
 #[expect(dead_code, reason = "shared with the integration tests, which need more of it")]
 mod prometheus;
 mod slow_clients;
+mod soak;
 mod upstream;
 
 use std::io::{BufRead as _, BufReader};
@@ -29,10 +30,12 @@ use std::time::Duration;
 pub(crate) struct Emac {
     child: Child,
     pub(crate) address: String,
+    /// What it reads at each reload.
+    pub(crate) spec: std::path::PathBuf,
     _folder: tempfile::TempDir,
 }
 
-const SPEC: &str = "
+pub(crate) const SPEC: &str = "
 apiVersion: emac.dev/v1alpha1
 kind: JourneyIntent
 metadata: {name: checkout}
@@ -66,7 +69,7 @@ impl Emac {
             }
         };
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address, _folder: folder }
+        Self { child, address, spec, _folder: folder }
     }
 
     /// A figure of `/proc/…/status` in MiB, such as `VmRSS` or `VmHWM`.
