@@ -311,6 +311,8 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     fn later() -> Instant {
@@ -347,8 +349,9 @@ mod tests {
         let limiter = Limiter::new(true);
         let held = fill(&limiter, Lane::Automation, 10).await;
         taking(&limiter, 10.0);
-        let begun = Instant::now();
-        let refused = limiter.acquire(Lane::Automation, later()).await.unwrap_err();
+        // At once: the first look at it is the last.
+        let refusal = || limiter.acquire(Lane::Automation, later()).now_or_never().unwrap().unwrap_err();
+        let refused = refusal();
         // One turn of ten at ten seconds each.
         assert_eq!(refused.wait, Duration::from_secs(1));
         // Where nothing was ever finished, the age of those under way tells.
@@ -356,9 +359,8 @@ mod tests {
         for (begun, _) in limiter.lock().started.values_mut() {
             *begun -= Duration::from_secs(20);
         }
-        let refused_again = limiter.acquire(Lane::Automation, later()).await.unwrap_err();
+        let refused_again = refusal();
         assert!(refused_again.wait >= Duration::from_secs(2), "{refused_again:?}");
-        assert!(begun.elapsed() < MAX_WAIT);
         assert_eq!(limiter.standing().refused, [0, 2, 0]);
         drop(held);
         assert_eq!(limiter.standing().in_flight, 0);
@@ -376,13 +378,14 @@ mod tests {
             waiting.push(tokio::spawn(async move {
                 let permit = waits.acquire(lane, later()).await.unwrap();
                 order.lock().unwrap().push(lane);
-                permit.finish(Finished::Answered);
+                drop(permit);
             }));
             while limiter.standing().queued < waiting.len() {
                 tokio::task::yield_now().await;
             }
         }
-        held.pop().unwrap().finish(Finished::Answered);
+        // Nothing is learnt from one that is given up: on a busy machine the limit would fall.
+        drop(held.pop());
         for one in waiting {
             one.await.unwrap();
         }
@@ -397,7 +400,7 @@ mod tests {
         let impatient =
             tokio::time::timeout(Duration::from_millis(1), limiter.acquire(Lane::Automation, later()));
         assert!(impatient.await.is_err());
-        held.pop().unwrap().finish(Finished::Answered);
+        drop(held.pop());
         assert_eq!(limiter.standing().in_flight, 9);
         assert_eq!(fill(&limiter, Lane::Automation, 1).await.len(), 1);
     }
