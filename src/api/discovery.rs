@@ -77,8 +77,8 @@ async fn merged(state: &ApiState, request: Request, listing: Listing) -> Respons
         Ok(limit) => limit,
         Err(error) => return error.into_response(),
     };
-    let mut answer = match forward::readable(state, call).await {
-        Theirs::Answered(answer) => answer,
+    let (mut answer, held) = match forward::readable(state, call).await {
+        Theirs::Answered(answer, held) => (answer, held),
         Theirs::Refused(status, body) => {
             return reply::own(status.as_u16(), "application/json", body);
         }
@@ -86,17 +86,22 @@ async fn merged(state: &ApiState, request: Request, listing: Listing) -> Respons
         Theirs::Failed(fault) => {
             let mut answer = json!({"status": "success", "data": listing.nothing()});
             push_warnings(&mut answer, [format!("only synthetic series are listed: {fault}")]);
-            answer
+            (answer, state.memory().open())
         }
     };
-    let Some(data) = answer.get_mut("data") else {
-        let fault = format!("upstream {} gave an answer without data", state.upstream().name());
-        return ApiError::execution(fault).into_response();
+    let merge = move || {
+        if listing.merge(answer.get_mut("data")?, ours, limit) {
+            push_warnings(&mut answer, ["results truncated due to limit".to_owned()]);
+        }
+        Some(answer.to_string())
     };
-    if listing.merge(data, ours, limit) {
-        push_warnings(&mut answer, ["results truncated due to limit".to_owned()]);
+    match forward::off_the_runtime(held, merge).await {
+        Some(text) => reply::json(200, text),
+        None => {
+            let fault = format!("upstream {} gave an answer without data", state.upstream().name());
+            ApiError::execution(fault).into_response()
+        }
     }
-    reply::json(200, answer.to_string())
 }
 
 /// What of ours belongs into a listing.

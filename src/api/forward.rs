@@ -11,8 +11,10 @@ use hyper::body::Body as _;
 
 use super::body::{self, ReadError, to_upstream};
 use super::error::ApiError;
+use super::json_weight::JsonWeight;
 use super::parameters::Call;
 use super::state::ApiState;
+use crate::upstream::memory::{Exhausted, Reserved};
 use crate::upstream::{Body as UpstreamBody, Replay, UpstreamError};
 use crate::wire::prometheus_json::decode;
 
@@ -42,8 +44,8 @@ async fn send(state: &ApiState, request: http::Request<UpstreamBody>) -> Respons
 
 /// What the upstream answered to a request whose answer is merged with ours.
 pub(crate) enum Theirs {
-    /// A success, to be merged.
-    Answered(serde_json::Value),
+    /// A success, to be merged, and its share of memory, to be held until that is done.
+    Answered(serde_json::Value, Reserved),
     /// The request is at fault, says the upstream: the client gets its words.
     Refused(StatusCode, Bytes),
     /// It could not be asked, or its answer is unusable. A sentence that names the upstream.
@@ -85,16 +87,63 @@ async fn ask(state: &ApiState, call: Call) -> Theirs {
     if head.status != StatusCode::OK {
         return Theirs::Failed(format!("upstream {name} answered {}", head.status.as_u16()));
     }
-    match serde_json::from_slice::<serde_json::Value>(&bytes) {
+    let memory = state.memory().clone();
+    let (parsed, held) = off_the_runtime(reserved, move || parse(&bytes, memory.open())).await;
+    match parsed {
+        Err(Unparsed::Exhausted(full)) => Theirs::Busy(ApiError::busy(full.to_string())),
+        Err(Unparsed::Json(error)) => {
+            Theirs::Failed(format!("upstream {name} gave an unusable answer: {error}"))
+        }
         Ok(value) if has_long_text(&value) => {
             let limit = decode::MAX_STRING_BYTES;
             Theirs::Failed(format!("upstream {name} gave a name or value of more than {limit} bytes"))
         }
         Ok(value) if value.get("status").and_then(|status| status.as_str()) == Some("success") => {
-            Theirs::Answered(value)
+            Theirs::Answered(value, held)
         }
         Ok(_) => Theirs::Failed(format!("upstream {name} gave an answer without success")),
-        Err(error) => Theirs::Failed(format!("upstream {name} gave an unusable answer: {error}")),
+    }
+}
+
+/// Why a text is no value here.
+enum Unparsed {
+    Exhausted(Exhausted),
+    Json(serde_json::Error),
+}
+
+/// A value is made only where there is room for it.
+fn parse(bytes: &Bytes, mut reserved: Reserved) -> (Result<serde_json::Value, Unparsed>, Reserved) {
+    let parsed = serde_json::from_slice::<JsonWeight>(bytes).map_err(Unparsed::Json).and_then(|weight| {
+        reserved.grow_to(weight.0).map_err(Unparsed::Exhausted)?;
+        serde_json::from_slice(bytes).map_err(Unparsed::Json)
+    });
+    (parsed, reserved)
+}
+
+/// Work of at least so many bytes is not done on an async thread.
+const LARGE: usize = 128 << 10;
+
+/// Does work on what is `held`, and gives that back when it is done: elsewhere where it is much, so that it does not
+/// stall every other request.
+pub(crate) async fn off_the_runtime<T: Send + 'static>(
+    held: Reserved,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if held.bytes() < LARGE {
+        return work();
+    }
+    // Also where nobody waits any more.
+    let holding = move || {
+        let _held = held;
+        work()
+    };
+    match tokio::task::spawn_blocking(holding).await {
+        Ok(done) => done,
+        Err(failed) => match failed.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Cancelled: the runtime is shutting down, nobody will see this future again.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
@@ -106,5 +155,29 @@ fn has_long_text(value: &serde_json::Value) -> bool {
         serde_json::Value::Array(all) => all.iter().any(has_long_text),
         serde_json::Value::Object(all) => all.iter().any(|(name, value)| long(name) || has_long_text(value)),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::memory::MemoryBudget;
+
+    #[tokio::test]
+    async fn a_text_becomes_a_value_only_where_there_is_room_for_the_value() {
+        let series = r#"{"metric":{"a":"b"},"value":[1,"1"]},"#;
+        let text = Bytes::from(format!("[{}1]", series.repeat(10_000)));
+        // Room for the text, twice.
+        let budget = MemoryBudget::new(2 * text.len());
+        assert!(matches!(parse(&text, budget.open()), (Err(Unparsed::Exhausted(_)), _)));
+        assert_eq!(budget.in_use(), 0);
+        let budget = MemoryBudget::new(100 * text.len());
+        let (value, held) = parse(&text, budget.open());
+        assert!(value.is_ok() && budget.in_use() >= held.bytes() && held.bytes() > 4 * text.len());
+        // Held until what is done with it is done, on another thread.
+        let counted = budget.clone();
+        assert!(off_the_runtime(held, move || counted.in_use()).await > 0);
+        assert_eq!(budget.in_use(), 0);
+        assert!(matches!(parse(&Bytes::from("[1,"), budget.open()), (Err(Unparsed::Json(_)), _)));
     }
 }

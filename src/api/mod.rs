@@ -15,6 +15,7 @@ mod federate;
 mod forward;
 mod guarded_io;
 pub mod journeys;
+mod json_weight;
 mod lifecycle;
 pub mod page;
 mod parameters;

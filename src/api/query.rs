@@ -279,16 +279,20 @@ async fn merged(
             // Half of what was asked for would read like the whole.
             ApiError::execution(fault).into_response()
         }
-        (Theirs::Answered(mut theirs), Err(error)) => {
+        (Theirs::Answered(mut theirs, held), Err(error)) => {
             push_warnings(&mut theirs, [format!("synthetic series are left out: {}", error.message)]);
-            reply::json(200, theirs.to_string())
+            reply::json(200, forward::off_the_runtime(held, move || theirs.to_string()).await)
         }
-        (Theirs::Answered(mut theirs), Ok(ours)) => match union(&mut theirs, &ours, limit) {
-            Ok(()) => reply::json(200, theirs.to_string()),
-            Err(fault) => {
-                ApiError::execution(format!("upstream {}: {fault}", state.upstream().name())).into_response()
+        (Theirs::Answered(mut theirs, held), Ok(ours)) => {
+            let merge = move || union(&mut theirs, &ours, limit).map(|()| theirs.to_string());
+            match forward::off_the_runtime(held, merge).await {
+                Ok(text) => reply::json(200, text),
+                Err(fault) => {
+                    let fault = format!("upstream {}: {fault}", state.upstream().name());
+                    ApiError::execution(fault).into_response()
+                }
             }
-        },
+        }
     }
 }
 

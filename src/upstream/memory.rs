@@ -72,6 +72,12 @@ impl MemoryBudget {
 }
 
 impl Reserved {
+    /// How many bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes over a share of the same budget.
     pub fn merge(&mut self, mut other: Self) {
         self.bytes += other.bytes;
