@@ -12,6 +12,11 @@ use super::law::Law;
 /// Knots per bucket of the tabulated estimate: the error of the table is below a tenth of that of the interpolation.
 /// Histograms with many buckets need fewer in each.
 const KNOTS: std::ops::RangeInclusive<usize> = 4..=16;
+/// Knots per unit of `−ln(1−F)`: between two that lie Δ apart, a straight line is off by at most Δ²/8 of `1−F`. A bucket
+/// that holds little of what is left at its lower edge needs no more than the least number.
+const KNOTS_PER_UNIT: f64 = 16.0;
+/// Nor does one with less than this mass.
+const LITTLE_MASS: f64 = 1e-7;
 /// Knots of a whole table, as far as the least number per bucket allows.
 const TABLE: usize = 192;
 const COARSE_TABLE: usize = 32;
@@ -83,24 +88,36 @@ fn tabulated(histogram: &ClassicHistogram, table: usize) -> Option<Law> {
         .collect();
     let cubic = Cubic::through(&inner);
     let occupied = buckets(histogram).filter(|bucket| bucket.through > bucket.below).count();
-    let per_bucket = (table / occupied.max(1)).clamp(*KNOTS.start(), *KNOTS.end());
+    let most = (table / occupied.max(1)).clamp(*KNOTS.start(), *KNOTS.end());
     for bucket in buckets(histogram) {
         if bucket.through <= bucket.below {
             continue;
         }
         knots.push(bucket.lower, bucket.below);
         if let Some(cubic) = &cubic {
-            tabulate(cubic, &bucket, per_bucket, &mut knots);
+            tabulate(cubic, &bucket, parts(&bucket, most), &mut knots);
         }
         knots.push(bucket.upper, bucket.through);
     }
     knots.law(histogram)
 }
 
+/// Into how many parts a bucket is divided, `most` at most.
+fn parts(bucket: &Bucket, most: usize) -> usize {
+    if bucket.through - bucket.below < LITTLE_MASS {
+        return *KNOTS.start();
+    }
+    let units = ((1.0 - bucket.below) / (1.0 - bucket.through)).ln();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is clamped")]
+    let wanted = (KNOTS_PER_UNIT * units).ceil() as usize;
+    wanted.clamp(*KNOTS.start(), most)
+}
+
 /// Pushes the inner knots of a bucket; none where the cubic says nothing about it, which leaves it linear.
 fn tabulate(cubic: &Cubic, bucket: &Bucket, per_bucket: usize, knots: &mut Knots) {
-    let low = if bucket.lower > 0.0 { cubic.at(bucket.lower.ln()) } else { 0.0 };
-    let range = cubic.at(bucket.upper.ln()) - low;
+    let piece = cubic.piece(bucket.lower.max(0.5 * bucket.upper).ln());
+    let low = if bucket.lower > 0.0 { piece.at(bucket.lower.ln()) } else { 0.0 };
+    let range = piece.at(bucket.upper.ln()) - low;
     // Inner buckets are met exactly, so that this only rescales the first and the last one.
     let scale = (bucket.through - bucket.below) / range;
     if !(scale.is_finite() && range > 1e-12) {
@@ -121,7 +138,7 @@ fn tabulate(cubic: &Cubic, bucket: &Bucket, per_bucket: usize, knots: &mut Knots
             t = bucket.upper * share * share;
             x = t.ln();
         }
-        knots.push(t.min(bucket.upper), bucket.below + (cubic.at(x) - low) * scale);
+        knots.push(t.min(bucket.upper), bucket.below + (piece.at(x) - low) * scale);
     }
 }
 
@@ -159,23 +176,39 @@ impl Cubic {
         Some(Self { x, y, slope })
     }
 
+    /// The piece from the last edge at or before `ln t = x` to the next.
+    fn piece(&self, x: f64) -> Piece {
+        let (next, last) = (self.x.partition_point(|&knot| knot <= x), self.x.len() - 1);
+        if next == 0 || next > last {
+            let end = if next == 0 { 0 } else { last };
+            return Piece { x: self.x[end], terms: [self.y[end], self.slope[end], 0.0, 0.0] };
+        }
+        let at = next - 1;
+        let width = self.x[next] - self.x[at];
+        let secant = (self.y[next] - self.y[at]) / width;
+        let (begin, end) = (self.slope[at], self.slope[next]);
+        let terms = [
+            self.y[at],
+            begin,
+            (3.0 * secant - 2.0 * begin - end) / width,
+            (begin + end - 2.0 * secant) / (width * width),
+        ];
+        Piece { x: self.x[at], terms }
+    }
+}
+
+/// One polynomial of a [`Cubic`] in the distance from `x`, the lowest power first.
+struct Piece {
+    x: f64,
+    terms: [f64; 4],
+}
+
+impl Piece {
     /// F at `ln t = x`.
     fn at(&self, x: f64) -> f64 {
-        let last = self.x.len() - 1;
-        let y = if x <= self.x[0] {
-            self.y[0] + self.slope[0] * (x - self.x[0])
-        } else if x >= self.x[last] {
-            self.y[last] + self.slope[last] * (x - self.x[last])
-        } else {
-            let at = self.x.partition_point(|&knot| knot <= x) - 1;
-            let width = self.x[at + 1] - self.x[at];
-            let u = (x - self.x[at]) / width;
-            let v = 1.0 - u;
-            self.y[at] * v * v * (1.0 + 2.0 * u)
-                + self.slope[at] * width * u * v * v
-                + self.y[at + 1] * u * u * (3.0 - 2.0 * u)
-                - self.slope[at + 1] * width * u * u * v
-        };
+        let from = x - self.x;
+        let [constant, linear, square, cube] = self.terms;
+        let y = constant + from * (linear + from * (square + from * cube));
         -f64::exp_m1(-y.exp())
     }
 }
