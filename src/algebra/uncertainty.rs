@@ -194,7 +194,7 @@ impl Unknown<'_> {
         let failure_times_matter = self.tree.failure_times_matter();
         let brackets = |leaves: &[Leaf], late: Reading, early: Reading| -> Vec<Bracket> {
             let of = |(leaf, &matters): (&Leaf, &bool)| {
-                let law = |outcome, reading| leaf.coarse_law(outcome, reading);
+                let law = |outcome, reading| leaf.law(outcome, reading);
                 let failure = matters.then(|| law(Outcome::Failure, late));
                 Bracket::leaf(
                     leaf.bounds(),

@@ -119,18 +119,19 @@ impl TailLaw {
         } else if self.never() > 0.0 {
             f64::INFINITY
         } else {
-            self.finite_integral(v)
+            self.quantile_and_integral(v).1
         }
     }
 
-    /// `∫_0^v Q` with 0 for the mass that never arrives.
-    fn finite_integral(&self, v: f64) -> f64 {
-        let at = self.through.partition_point(|&through| through < v);
+    /// `Q(v)`, and `∫_0^v Q` with 0 for the mass that never arrives.
+    fn quantile_and_integral(&self, v: f64) -> (f64, f64) {
+        let at = self.through.partition_point(|&through| through <= v);
         let (before, below) =
             at.checked_sub(1).map_or((0.0, 0.0), |last| (self.through[last], self.integral[last]));
         match self.times.get(at) {
-            Some(&time) if time.is_finite() => below + time * (v - before).max(0.0),
-            _ => below,
+            Some(&time) if time.is_finite() => (time, below + time * (v - before).max(0.0)),
+            Some(&time) => (time, below),
+            None => (0.0, below),
         }
     }
 
@@ -140,12 +141,13 @@ impl TailLaw {
         if c < self.never() {
             return f64::INFINITY;
         }
+        let (most, before) = self.quantile_and_integral(c);
         if beta <= 0.0 {
-            return self.quantile(c);
+            return most;
         }
+        let (least, through) = self.quantile_and_integral(c + beta);
         // Cancellation must not take the mean below the least time of the range.
-        let mean = (self.finite_integral(c + beta) - self.finite_integral(c)) / beta;
-        mean.clamp(self.quantile(c + beta), self.quantile(c))
+        ((through - before) / beta).clamp(least, most)
     }
 
     /// `ES(v)`: the mean of the slowest mass `v`; `Q(0)` at 0.
@@ -190,25 +192,29 @@ impl TailLaw {
     /// no joint law of these times has a greater sum.
     #[must_use]
     pub fn comonotone_sum(laws: &[&Self], total: f64) -> Self {
-        let mut levels: Vec<f64> =
-            laws.iter().flat_map(|law| law.through.iter().copied()).filter(|&v| v < total).collect();
-        levels.push(total);
-        levels.sort_by(f64::total_cmp);
-        levels.dedup();
-        let mut next = vec![0_usize; laws.len()];
-        let mut before = 0.0;
-        let mut atoms = Vec::with_capacity(levels.len());
-        for level in levels {
-            let mut sum = 0.0;
-            for (law, at) in laws.iter().zip(&mut next) {
-                while law.through.get(*at).is_some_and(|&through| through <= before) {
-                    *at += 1;
-                }
-                sum += law.times.get(*at).copied().unwrap_or(0.0);
-            }
-            atoms.push((sum, level - before));
-            before = level;
+        // Where which of the laws goes on to its next atom.
+        let mut steps: Vec<(f64, u32)> = Vec::with_capacity(laws.iter().map(|law| law.through.len()).sum());
+        for (law, index) in laws.iter().zip(0..) {
+            steps.extend(law.through.iter().filter(|&&v| v < total).map(|&v| (v, index)));
         }
+        // They come as sorted runs, which a stable sort merges.
+        steps.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut next = vec![0_usize; laws.len()];
+        let mut sum = RunningSum::default();
+        laws.iter().for_each(|law| sum.change(0.0, law.times.first().copied().unwrap_or(0.0)));
+        let mut before = 0.0;
+        let mut atoms = Vec::with_capacity(steps.len() + 1);
+        for (level, index) in steps {
+            if level > before {
+                atoms.push((sum.value(), level - before));
+                before = level;
+            }
+            let (law, at) = (laws[index as usize], &mut next[index as usize]);
+            let time = |at: usize| law.times.get(at).copied().unwrap_or(0.0);
+            sum.change(time(*at), time(*at + 1));
+            *at += 1;
+        }
+        atoms.push((sum.value(), total - before));
         Self::from_atoms(atoms)
     }
 
@@ -245,6 +251,33 @@ impl TailLaw {
         }
         joined.extend(open);
         Self::from_atoms(joined)
+    }
+}
+
+/// A sum whose terms change one by one, without losing what rounding cuts off (Neumaier); infinite terms are counted.
+#[derive(Debug, Clone, Copy, Default)]
+struct RunningSum {
+    finite: f64,
+    lost: f64,
+    infinite: u32,
+}
+
+impl RunningSum {
+    fn change(&mut self, from: f64, to: f64) {
+        self.infinite += u32::from(to.is_infinite());
+        self.infinite -= u32::from(from.is_infinite());
+        let finite = |time: f64| if time.is_finite() { time } else { 0.0 };
+        for term in [-finite(from), finite(to)] {
+            let next = self.finite + term;
+            let (large, small) =
+                if self.finite.abs() >= term.abs() { (self.finite, term) } else { (term, self.finite) };
+            self.lost += (large - next) + small;
+            self.finite = next;
+        }
+    }
+
+    fn value(self) -> f64 {
+        if self.infinite > 0 { f64::INFINITY } else { (self.finite + self.lost).max(0.0) }
     }
 }
 

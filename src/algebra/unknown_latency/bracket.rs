@@ -145,8 +145,10 @@ impl Bracket {
         if let Some(&time) = times.get(at) {
             least = time;
         }
-        let terms = self.terms();
-        let laws: Vec<&TailLaw> = terms.iter().map(|(late, _)| late).collect();
+        let laws: Vec<&TailLaw> = match &self.terms[..] {
+            [] => vec![&self.late],
+            terms => terms.iter().map(|(late, _)| late).collect(),
+        };
         least.min(sum_quantile(&laws, level)).min(self.convex().expected_shortfall(level))
     }
 
@@ -163,6 +165,7 @@ fn late_atoms(law: &Law, mass: f64) -> TailLaw {
     let mut atoms = Vec::with_capacity(2 * LEAF_ATOMS);
     each_range(law, |_, to, share| atoms.push((to, mass * share)));
     atoms.push((f64::INFINITY, mass * (1.0 - law.finite_mass())));
+    atoms.reverse();
     TailLaw::from_atoms(atoms).coarsened(LEAF_ATOMS)
 }
 
