@@ -7,7 +7,7 @@
 
 use super::fold::Grid;
 use super::leaf::Outcome;
-use super::tape::{CurveId, SpectrumId, Tape};
+use super::tape::{ByMass, CurveId, SpectrumId, Tape};
 use super::tree::{Kind, Node, Tree};
 use crate::distribution::transform::Transform;
 use crate::journey::operator::Backoff;
@@ -174,7 +174,6 @@ impl<'a> Influence<'a> {
     fn contract(&mut self, seeds: &[(CurveId, usize, f64)]) -> Vec<Vec<f64>> {
         let mut derivatives: Vec<Vec<f64>> =
             self.samples.iter().map(|sample| vec![0.0; sample.len()]).collect();
-        let cells = self.grid.cells;
         let mut input_of = vec![None; self.inputs.len()];
         for (id, adjoint) in self.tape.gradient(seeds) {
             if let Ok(place) = self.inputs.binary_search_by_key(&id, |input| input.0) {
@@ -183,18 +182,13 @@ impl<'a> Influence<'a> {
         }
         for ((_, component, input), adjoint) in self.inputs.iter().zip(input_of) {
             let Some(adjoint) = adjoint else { continue };
-            // Σ of the adjoints from a cell on, without ∞.
-            let mut from = vec![0.0; cells + 1];
-            for k in (0..cells).rev() {
-                from[k] = from[k + 1] + adjoint[k];
-            }
             let sample = &self.samples[*component];
             for (place, (category, derivative)) in sample.iter().zip(&mut derivatives[*component]).enumerate()
             {
                 *derivative += match input {
-                    Input::Shares(shares) => shares[place] * (from[0] + adjoint[cells]),
+                    Input::Shares(shares) => shares[place] * (adjoint.from_cell(0) + adjoint.ever),
                     Input::Law(outcome) if *outcome == category.outcome => {
-                        adjoint[cells] + self.against_law(category, &adjoint, &from)
+                        adjoint.ever + self.against_law(category, &adjoint)
                     }
                     Input::Law(_) => 0.0,
                 };
@@ -204,10 +198,10 @@ impl<'a> Influence<'a> {
     }
 
     /// `Σ_k adjoint_k · (mean of the category's unit law over cell k)`.
-    fn against_law(&self, category: &Category, adjoint: &[f64], from: &[f64]) -> f64 {
+    fn against_law(&self, category: &Category, adjoint: &ByMass) -> f64 {
         let (first, last) = self.cells_of(category);
-        let partial: f64 = (first..last).map(|k| adjoint[k] * self.cell_mean(category, k)).sum();
-        partial + from[last]
+        let partial: f64 = (first..last).map(|k| adjoint.by_value(k) * self.cell_mean(category, k)).sum();
+        partial + adjoint.from_cell(last)
     }
 
     /// The cells in which the category's law is neither 0 nor 1 throughout.

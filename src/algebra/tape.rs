@@ -65,6 +65,26 @@ pub(crate) struct Tape<'a> {
     spectra: Vec<Transformed>,
 }
 
+/// The derivatives by the mass of an input in each cell, which raises the curve there and in every later cell, and by its
+/// value at ∞.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ByMass {
+    pub(crate) from: Vec<f64>,
+    pub(crate) ever: f64,
+}
+
+impl ByMass {
+    /// The derivative by the value of the curve in cell `k`.
+    pub(crate) fn by_value(&self, k: usize) -> f64 {
+        self.from[k] - self.from_cell(k + 1)
+    }
+
+    /// That by a mass in cell `k`; 0 beyond the grid.
+    pub(crate) fn from_cell(&self, k: usize) -> f64 {
+        self.from.get(k).copied().unwrap_or(0.0)
+    }
+}
+
 impl<'a> Tape<'a> {
     pub(crate) fn new(transform: &'a mut Transform) -> Self {
         Self {
@@ -229,10 +249,10 @@ impl<'a> Tape<'a> {
         self.push(CurveOp::OfSpectrum(id), value)
     }
 
-    /// The derivatives of `Σ weight · curve[cell]` over the seeds by every value of every input: `(input, adjoint)`, the
-    /// adjoint with one entry for each cell and one for ∞.
-    pub(crate) fn gradient(&mut self, seeds: &[(CurveId, usize, f64)]) -> Vec<(CurveId, Vec<f64>)> {
+    /// The derivatives of `Σ weight · curve[cell]` over the seeds by every input.
+    pub(crate) fn gradient(&mut self, seeds: &[(CurveId, usize, f64)]) -> Vec<(CurveId, ByMass)> {
         let n = self.cells();
+        let mut transformed: Vec<Option<ByMass>> = vec![None; self.curves.len()];
         let mut curves: Vec<Option<Vec<f64>>> = vec![None; self.curves.len()];
         let mut spectra: Vec<Option<Transformed>> = vec![None; self.spectra.len()];
         for &(id, cell, weight) in seeds {
@@ -243,12 +263,26 @@ impl<'a> Tape<'a> {
         for entry in self.order.iter().rev() {
             match *entry {
                 Entry::Curve(at) => {
-                    let Some(adjoint) = curves[at].take() else { continue };
+                    let through_spectra = transformed[at].take();
+                    let Some(adjoint) = curves[at].take() else {
+                        inputs.extend(through_spectra.map(|by_mass| (CurveId(at), by_mass)));
+                        continue;
+                    };
                     let mut grow = |id: CurveId, add: &mut dyn FnMut(&mut [f64])| {
                         add(curves[id.0].get_or_insert_with(|| vec![0.0; n + 1]));
                     };
                     match &self.curve_ops[at] {
-                        CurveOp::Input => inputs.push((CurveId(at), adjoint)),
+                        CurveOp::Input => {
+                            let mut by_mass =
+                                through_spectra.unwrap_or_else(|| ByMass { from: vec![0.0; n], ever: 0.0 });
+                            let mut later = 0.0;
+                            for (from, adjoint) in by_mass.from.iter_mut().zip(&adjoint[..n]).rev() {
+                                later += adjoint;
+                                *from += later;
+                            }
+                            by_mass.ever += adjoint[n];
+                            inputs.push((CurveId(at), by_mass));
+                        }
                         CurveOp::Affine(terms) => {
                             for &(weight, id) in terms {
                                 grow(id, &mut |a| {
@@ -332,7 +366,15 @@ impl<'a> Tape<'a> {
                     match &self.spectrum_ops[at] {
                         SpectrumOp::Constant => {}
                         &SpectrumOp::OfCurve(id) => {
-                            self.transform.inverse_dual(&mut adjoint.values, &mut masses);
+                            if matches!(self.curve_ops[id.0], CurveOp::Input) {
+                                let by_mass = transformed[id.0]
+                                    .get_or_insert_with(|| ByMass { from: vec![0.0; n], ever: 0.0 });
+                                self.transform.add_inverse_dual(&mut adjoint.values, &mut by_mass.from);
+                                by_mass.ever += adjoint.ever;
+                                continue;
+                            }
+                            masses.fill(0.0);
+                            self.transform.add_inverse_dual(&mut adjoint.values, &mut masses);
                             let target = curves[id.0].get_or_insert_with(|| vec![0.0; n + 1]);
                             for (k, &mass) in masses.iter().enumerate() {
                                 target[k] += mass - masses.get(k + 1).copied().unwrap_or(0.0);
@@ -340,10 +382,17 @@ impl<'a> Tape<'a> {
                             target[n] += adjoint.ever;
                         }
                         &SpectrumOp::Product(a, b) => {
-                            for (to, by) in [(a, b), (b, a)] {
-                                let by = &self.spectra[by.0];
-                                let values = adjoint.values.iter().zip(&by.values).map(|(x, y)| x * y.conj());
-                                add_spectrum(&mut spectra[to.0], values, adjoint.ever * by.ever);
+                            let (x, y) = (&self.spectra[a.0], &self.spectra[b.0]);
+                            let values = adjoint.values.iter().zip(&y.values).map(|(x, y)| x * y.conj());
+                            add_spectrum(&mut spectra[a.0], values, adjoint.ever * y.ever);
+                            if let Some(sum) = &mut spectra[b.0] {
+                                let terms = adjoint.values.iter().zip(&x.values);
+                                sum.values.iter_mut().zip(terms).for_each(|(a, (x, y))| *a += x * y.conj());
+                                sum.ever += adjoint.ever * x.ever;
+                            } else {
+                                adjoint.values.iter_mut().zip(&x.values).for_each(|(x, y)| *x *= y.conj());
+                                adjoint.ever *= x.ever;
+                                spectra[b.0] = Some(adjoint);
                             }
                         }
                         SpectrumOp::Sum(terms) => {

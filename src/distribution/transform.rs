@@ -115,14 +115,14 @@ impl Transform {
         self.transform(spectrum);
     }
 
-    /// Back from [`Self::forward_dual`] and to the tilt of [`Self::forward_masses`], of which it is the adjoint; the spectrum
-    /// is overwritten.
-    pub fn inverse_dual(&mut self, spectrum: &mut Spectrum, masses: &mut [f64]) {
+    /// Back from [`Self::forward_dual`] and to the tilt of [`Self::forward_masses`], of which it is the adjoint, added to
+    /// `masses`; the spectrum is overwritten.
+    pub fn add_inverse_dual(&mut self, spectrum: &mut Spectrum, masses: &mut [f64]) {
         self.invert(spectrum);
         #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
         let norm = 1.0 / self.cells() as f64;
         for ((value, &mass), &tilt) in masses.iter_mut().zip(&self.masses).zip(&self.tilt) {
-            *value = mass * norm * tilt;
+            *value += mass * norm * tilt;
         }
     }
 
