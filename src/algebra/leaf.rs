@@ -8,7 +8,7 @@ use crate::distribution::histogram::ClassicHistogram;
 use crate::distribution::interpolation::{
     at_lower_edges, at_upper_edges, between_edges, coarsely_between_edges,
 };
-use crate::distribution::law::{Law, cell_means, integrate};
+use crate::distribution::law::{Law, cell_means};
 use crate::distribution::normal;
 use crate::journey::evidence::{ComponentEvidence, Measurement};
 use crate::journey::governance::BucketError;
@@ -247,8 +247,7 @@ impl Leaf {
                     last.1
                 };
                 let values: Vec<f64> = knots.iter().map(value).collect();
-                let integral = integrate(law.times(), &values);
-                cell_means(law.times(), &values, &integral, step, 1.0, within);
+                cell_means(law.times(), &values, step, 1.0, within);
                 Some(given(&ends[1]) - base)
             }
             Condition::Ranks { from, to } => {
@@ -293,8 +292,7 @@ fn ranks_between(law: &Law, start: f64, width: f64, from: f64, to: f64, step: f6
     }
     times.push(law.quantile(high).max(times[times.len() - 1]));
     values.push(share(high));
-    let integral = integrate(&times, &values);
-    cell_means(&times, &values, &integral, step, 1.0, within);
+    cell_means(&times, &values, step, 1.0, within);
 }
 
 #[cfg(test)]

@@ -9,8 +9,6 @@
 pub struct Law {
     times: Vec<f64>,
     cdf: Vec<f64>,
-    /// `∫_0^{t_i} F`.
-    integral: Vec<f64>,
 }
 
 impl Law {
@@ -27,8 +25,7 @@ impl Law {
             least = value.clamp(least, 1.0);
             *value = least;
         }
-        let integral = integrate(&times, &cdf);
-        Self { times, cdf, integral }
+        Self { times, cdf }
     }
 
     /// All mass at infinity: nothing is known but that it ends.
@@ -115,32 +112,18 @@ impl Law {
 
     /// Writes the mean of `scale · F` over each cell `[k·step, (k+1)·step]`.
     pub fn cells(&self, step: f64, scale: f64, cells: &mut [f64]) {
-        cell_means(&self.times, &self.cdf, &self.integral, step, scale, cells);
+        cell_means(&self.times, &self.cdf, step, scale, cells);
     }
 }
 
-/// `∫_0^{t_i}` of a piecewise linear function that is 0 before its first knot.
-#[must_use]
-pub fn integrate(times: &[f64], values: &[f64]) -> Vec<f64> {
-    let mut sum = 0.0;
-    let mut integral = Vec::with_capacity(times.len());
-    for at in 0..times.len() {
-        if at > 0 {
-            sum += (times[at] - times[at - 1]) * 0.5 * (values[at] + values[at - 1]);
-        }
-        integral.push(sum);
-    }
-    integral
-}
-
-/// The means over the cells `[k·step, (k+1)·step]` of `scale` times a piecewise linear function, from its knots and
-/// its integral at them. The differences of neighbouring means are the mean-preserving split of the law's mass onto
-/// the grid points `k·step`.
-pub fn cell_means(times: &[f64], values: &[f64], integral: &[f64], step: f64, scale: f64, cells: &mut [f64]) {
+/// The means over the cells `[k·step, (k+1)·step]` of `scale` times a piecewise linear function that is 0 before the first of
+/// its knots. The differences of neighbouring means are the mean-preserving split of the law's mass onto the grid points
+/// `k·step`.
+pub fn cell_means(times: &[f64], values: &[f64], step: f64, scale: f64, cells: &mut [f64]) {
     let factor = scale / step;
-    let (count, last) = (cells.len(), times.len() - 1);
-    // The knot before `next`, where there is one: its time, value, integral and half the slope after it.
-    let (mut t0, mut f0, mut i0, mut half) = (0.0, 0.0, 0.0, 0.0);
+    let count = cells.len();
+    // The knot before `next`, where there is one: its time, its value and half the slope after it.
+    let (mut t0, mut f0, mut half) = (0.0, 0.0, 0.0);
     let (mut next, mut cell) = (0, 0);
     while cell < count {
         // Up to the cell that holds the next knot the function is linear: a cell's mean is the value at its middle.
@@ -171,18 +154,27 @@ pub fn cell_means(times: &[f64], values: &[f64], integral: &[f64], step: f64, sc
         }
         #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
         let (left, right) = (end as f64 * step, (end + 1) as f64 * step);
-        let before = i0 + (left - t0) * (f0 + (left - t0) * half);
+        // The area from the cell's left end, piece by piece.
+        let (mut t, mut f) = (left, f0 + 2.0 * half * (left - t0));
+        let mut area = 0.0;
         // A knot that rounding puts beyond this cell still ends the run here.
-        next += 1;
-        while next <= last && times[next] <= right {
+        loop {
+            // Before its first knot the function is 0.
+            let at_knot = if next == 0 { 0.0 } else { values[next] };
+            area += (times[next] - t).max(0.0) * 0.5 * (f + at_knot);
+            (t, f) = (times[next], values[next]);
             next += 1;
+            if times.get(next).is_none_or(|&time| time > right) {
+                break;
+            }
         }
-        (t0, f0, i0) = (times[next - 1], values[next - 1], integral[next - 1]);
+        (t0, f0) = (t, f);
         half = match times.get(next) {
             Some(&after) if after > t0 => 0.5 * (values[next] - f0) / (after - t0),
             _ => 0.0,
         };
-        cells[end] = (i0 + (right - t0) * (f0 + (right - t0) * half) - before) * factor;
+        let rest = (right - t0).max(0.0);
+        cells[end] = (area + rest * (f0 + rest * half)) * factor;
         cell = end + 1;
     }
 }
