@@ -12,9 +12,11 @@ use super::uncertainty::{self, LatencySampling};
 use crate::distribution::transform::Transforms;
 use crate::journey::governance::{BucketError, Dependence};
 
-/// Cells of the grid of estimates, and of the bracket.
+/// Cells of the grid of estimates.
 pub(crate) const CELLS: usize = 1024;
+/// Cells of the bracket's deadlines and of its late side, which is what is acted on; its early side needs less.
 const BRACKET_CELLS: usize = 2048;
+const EARLY_CELLS: usize = 1024;
 /// Cells of the grid that tells how much of the width is the buckets'.
 const WIDTH_CELLS: usize = 512;
 /// How many cells rounding onto a grid may move a sum of n times, over √n: Hoeffding's bound at 1e-4 for independent
@@ -148,13 +150,7 @@ impl Independence<'_> {
         let early = if as_estimated {
             estimate.law.clone()
         } else {
-            one_side(
-                leaves,
-                Reading::Early,
-                &on_time,
-                Grid::new(estimate.horizon, BRACKET_CELLS),
-                shown_margin,
-            )
+            one_side(leaves, Reading::Early, &on_time, Grid::new(estimate.horizon, EARLY_CELLS), shown_margin)
         };
         let buckets = if as_estimated {
             estimate.law.quantile(shown)
