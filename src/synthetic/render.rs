@@ -208,9 +208,9 @@ impl Samples<'_> {
         for component in &composition.components {
             let labels = [("window", window), ("component", &*component.name)];
             let Bounded { estimate, pessimistic, optimistic } = component.availability;
-            self.push(name::COMPONENT_AVAILABILITY_PESSIMISTIC, labels, pessimistic.get());
-            self.push(name::COMPONENT_AVAILABILITY_ESTIMATE, labels, estimate.get());
-            self.push(name::COMPONENT_AVAILABILITY_OPTIMISTIC, labels, optimistic.get());
+            self.push(name::COMPONENT_AVAILABILITY_PESSIMISTIC, labels, kept(pessimistic, f64::floor));
+            self.push(name::COMPONENT_AVAILABILITY_ESTIMATE, labels, kept(estimate, f64::round));
+            self.push(name::COMPONENT_AVAILABILITY_OPTIMISTIC, labels, kept(optimistic, f64::ceil));
             self.push(name::COMPONENT_SENSITIVITY, labels, shown(component.sensitivity));
             self.push(name::COMPONENT_BUDGET_SHARE, labels, shown(component.budget_share));
             self.push(name::COMPONENT_LATENCY_SHARE, labels, shown(component.latency_share));
@@ -292,6 +292,13 @@ fn burn_rate(lost: Probability, allowed: Probability) -> f64 {
 /// bound nothing; their other digits are noise that kept samples would have to store.
 fn shown(share: f64) -> f64 {
     f64::from_bits(share.to_bits() & !((1 << 37) - 1))
+}
+
+/// A component's availability to a multiple of 2⁻³² (2.3e-10), bounds outward: fewer digits to store of what there is most
+/// of.
+fn kept(availability: Probability, rounded: fn(f64) -> f64) -> f64 {
+    const PARTS: f64 = 4_294_967_296.0;
+    rounded(availability.get() * PARTS) / PARTS
 }
 
 const fn flag(on: bool) -> f64 {
@@ -561,5 +568,25 @@ mod tests {
         assert_eq!(burn_rate(p(0.1), p(0.0)), f64::INFINITY);
         assert_eq!(burn_rate(p(0.0), p(0.0)), 0.0);
         assert!((burn_rate(p(0.02), p(0.001)) - 20.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn availabilities_of_components_are_rounded_outward_and_by_less_than_one_call_in_a_billion() {
+        let window = &rendered(&evaluation(true));
+        let of = |side: &str| {
+            let found = window.iter().find(|(labels, _)| {
+                labels.contains(&format!("component_availability_{side}")) && labels.contains("pay")
+            });
+            *found.unwrap().1
+        };
+        for (kept, exact) in [("pessimistic", 0.99), ("estimate", 0.998), ("optimistic", 0.9995)] {
+            assert!((of(kept) - exact).abs() < 1e-9, "{kept}");
+            // What is not kept costs nothing.
+            assert_eq!(of(kept).to_bits() & 0xf_ffff, 0, "{kept}");
+        }
+        assert!(of("pessimistic") <= 0.99 && of("optimistic") >= 0.9995);
+        for exact in [0.0, 1.0] {
+            assert_eq!([f64::floor, f64::ceil].map(|rounded| kept(p(exact), rounded)), [exact; 2]);
+        }
     }
 }
