@@ -13,9 +13,10 @@
 //! `1 − α/m`, so that the bound holds for whichever was chosen.
 
 use super::availability::{Bounds, Refold};
+use super::category::{Category, Placement};
 use super::engine::DEADLINE_MARGIN;
 use super::fold::Grid;
-use super::influence::{Category, Influence, Placement};
+use super::influence::Influence;
 use super::leaf::Outcome;
 use super::sampling::{CELLS, Sample};
 use super::tree::{Kind, Tree};

@@ -9,6 +9,7 @@ pub mod verdict;
 
 mod availability;
 mod availability_sampling;
+mod category;
 mod common_rank;
 mod curve;
 mod engine;

@@ -8,8 +8,9 @@
 //! The margin at that time vanishes at one nearest set of samples, the *design point* `p_b·(1 − z·(g_b − ḡ)/(n·se))`.
 //! Composing the design point under another assumption of dependence carries the sampling error over to it.
 
+use super::category::{Category, Placement};
 use super::fold::Grid;
-use super::influence::{Category, Influence, Placement};
+use super::influence::Influence;
 use super::leaf::Outcome;
 use super::tree::Tree;
 use crate::distribution::histogram::ClassicHistogram;

@@ -76,11 +76,11 @@ pub(crate) struct ByMass {
 impl ByMass {
     /// The derivative by the value of the curve in cell `k`.
     pub(crate) fn by_value(&self, k: usize) -> f64 {
-        self.from[k] - self.from_cell(k + 1)
+        self.from[k] - self.of_mass(k + 1)
     }
 
     /// That by a mass in cell `k`; 0 beyond the grid.
-    pub(crate) fn from_cell(&self, k: usize) -> f64 {
+    pub(crate) fn of_mass(&self, k: usize) -> f64 {
         self.from.get(k).copied().unwrap_or(0.0)
     }
 }

@@ -6,9 +6,9 @@
 //! which the journey's quantile would be missed (the *design point*, [`super::sampling`]) under that assumption.
 
 use super::availability::Bounds;
+use super::category::Placement;
 use super::composition::Width;
 use super::curve::Reading;
-use super::influence::Placement;
 use super::leaf::{Leaf, Outcome};
 use super::readout::LatencySide;
 use super::restatement::Restatement;

@@ -5,6 +5,7 @@ use crate::journey::Journey;
 use crate::journey::component::{Component, ComponentId};
 use crate::journey::evidence::Evidence;
 use crate::journey::fixture;
+use crate::journey::operator::Backoff;
 use crate::journey::operator::{AttemptsFate, Branch, BranchProbability, Operator};
 use crate::unit::{Probability, Seconds};
 
