@@ -177,19 +177,23 @@ impl Explained<'_> {
         let mut warn = |code, message: String| warnings.push(Warning { code, message });
         let buckets = self.journey.governance.bucket_error;
         let failures_matter = self.tree.failure_times_matter();
+        let unknown: Vec<&str> = (0..self.leaves.len())
+            .filter(|&index| self.tree.occurrences[index] > 0 && self.leaves[index].vacuous)
+            .map(|index| self.journey.components[index].name.as_str())
+            .collect();
+        if !unknown.is_empty() {
+            warn(
+                "no-evidence",
+                format!(
+                    "There is no evidence of {}: availability may be anything from 0 to 1 there and latency anything at \
+                     all. The estimate takes it as failing.",
+                    unknown.join(", ")
+                ),
+            );
+        }
         for (index, leaf) in self.leaves.iter().enumerate() {
             let name = &self.journey.components[index].name;
-            if self.tree.occurrences[index] == 0 {
-                continue;
-            }
-            if leaf.vacuous {
-                warn(
-                    "no-evidence",
-                    format!(
-                        "There is no evidence of {name}: its availability may be anything from 0 to 1 and its latency \
-                         anything at all. The estimate takes it as failing."
-                    ),
-                );
+            if self.tree.occurrences[index] == 0 || leaf.vacuous {
                 continue;
             }
             if leaf.timeless && leaf.availability > 0.0 {

@@ -238,7 +238,7 @@ fn warnings(components: &[ComponentResult], composition: &Composition) -> Vec<Wa
     for component in components {
         for reason in &component.evidence.reasons {
             warnings.push(WarningResult {
-                code: format!("evidence-{}", reason.reason.replace('_', "-")),
+                code: format!("{}{}", WarningResult::OF_EVIDENCE, reason.reason.replace('_', "-")),
                 message: format!("{}: {}", component.name, reason.message),
             });
         }

@@ -179,6 +179,17 @@ pub struct WarningResult {
     pub message: String,
 }
 
+impl WarningResult {
+    /// What the codes of flaws of a component's evidence begin with.
+    pub(super) const OF_EVIDENCE: &str = "evidence-";
+
+    /// Whether a component's [`ComponentEvidenceResult::reasons`] say the same.
+    #[must_use]
+    pub fn is_of_evidence(&self) -> bool {
+        self.code.starts_with(Self::OF_EVIDENCE)
+    }
+}
+
 /// The verdict and why.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct VerdictResult {

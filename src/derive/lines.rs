@@ -40,7 +40,13 @@ pub(super) fn row_then(out: &mut String, label: &str, first: usize, cells: &[imp
 }
 
 fn spaces(out: &mut String, count: usize) {
-    out.extend(std::iter::repeat_n(' ', count));
+    const SPACES: &str = "                                                                ";
+    let mut left = count;
+    while left > SPACES.len() {
+        out.push_str(SPACES);
+        left -= SPACES.len();
+    }
+    out.push_str(&SPACES[..left]);
 }
 
 /// At most `most` columns; what is cut off is marked.
@@ -58,7 +64,8 @@ pub(super) fn width(text: &str) -> usize {
 
 /// Without control characters: a name must not move the cursor.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) {
+    let control = |byte: &u8| byte.is_ascii_control();
+    if text.as_bytes().iter().any(control) || (!text.is_ascii() && text.chars().any(char::is_control)) {
         text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
     } else {
         Cow::Borrowed(text)
@@ -87,6 +94,13 @@ pub(super) fn wrapped(text: &str, most: usize) -> Vec<&str> {
             lines.push(text[start..at].trim_end());
             (start, columns, begun) = (at, 0, false);
         }
+        // A word of ASCII that fits needs no look at its characters.
+        if word.is_ascii() && columns + word.len() <= most {
+            at += word.len();
+            columns += word.len();
+            begun |= word != " ";
+            continue;
+        }
         for c in word.chars() {
             if columns >= most && c != ' ' {
                 lines.push(&text[start..at]);
@@ -109,7 +123,9 @@ pub(super) fn line(out: &mut String, text: &str) {
 
 /// Ends the line that is being written.
 fn end(out: &mut String) {
-    out.truncate(out.trim_end_matches(' ').len());
+    while out.ends_with(' ') {
+        out.pop();
+    }
     out.push('\n');
 }
 

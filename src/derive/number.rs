@@ -131,7 +131,7 @@ pub(super) fn probability<S: Serializer>(p: &Probability, serializer: S) -> Resu
 }
 
 /// Every digit of a time in seconds, or `"+Inf"`.
-pub(super) fn time<S: Serializer>(time: &Seconds, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn time<S: Serializer>(time: &Seconds, serializer: S) -> Result<S::Ok, S::Error> {
     real(&time.get(), serializer)
 }
 

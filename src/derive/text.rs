@@ -269,12 +269,14 @@ fn allocation(out: &mut String, derivation: &Derivation) {
 }
 
 fn warnings(out: &mut String, derivation: &Derivation) {
-    if derivation.warnings.is_empty() {
+    // Flaws of evidence stand beside their components.
+    let mut others = derivation.warnings.iter().filter(|warning| !warning.is_of_evidence()).peekable();
+    if others.peek().is_none() {
         return;
     }
     line(out, "");
     line(out, "WARNINGS");
-    for warning in &derivation.warnings {
+    for warning in others {
         paragraph(out, &format!("{}: ", warning.code), &warning.message);
     }
 }

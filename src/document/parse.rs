@@ -27,8 +27,12 @@ struct Open {
     anchor: usize,
     /// In a mapping: the key that waits for its value.
     key: Option<NodeId>,
+    /// The keys of a large mapping; those of a small one are looked through.
     keys: HashSet<String>,
 }
+
+/// From this many entries on, the keys of a mapping are kept in a set.
+const LARGE_MAPPING: usize = 12;
 
 struct Builder<'a> {
     file: &'a str,
@@ -116,6 +120,24 @@ pub(crate) fn too_large(path: &str) -> Diagnostic {
         format!("the file is larger than {MAX_FILE_BYTES} bytes"),
         Some("split it, one journey a file".to_owned()),
     )
+}
+
+/// Whether the mapping that is open holds this key already.
+fn is_given(nodes: &[Node], open: Option<&mut Open>, text: &str) -> bool {
+    let Some(open) = open else { return false };
+    let Content::Mapping(entries) = &nodes[open.id.index()].content else { return false };
+    let key = |id: NodeId| match &nodes[id.index()].content {
+        Content::Scalar { text, .. } => Some(text.as_str()),
+        Content::Sequence(_) | Content::Mapping(_) => None,
+    };
+    let mut given = entries.iter().filter_map(|(id, _)| key(*id));
+    if entries.len() < LARGE_MAPPING {
+        return given.any(|given| given == text);
+    }
+    if open.keys.is_empty() {
+        open.keys.extend(given.map(str::to_owned));
+    }
+    !open.keys.insert(text.to_owned())
 }
 
 impl Builder<'_> {
@@ -279,14 +301,10 @@ impl Builder<'_> {
         let node = &self.nodes[id.index()];
         let (line, column) = (node.line, node.column);
         let fault = match &node.content {
-            Content::Scalar { text, .. } => {
-                let text = text.clone();
-                let fresh = self.open.last_mut().is_none_or(|open| open.keys.insert(text.clone()));
-                (!fresh).then(|| {
-                    let message = format!("`{}` is given twice", shortened(&text));
-                    (Code::DuplicateKey, message, "leave one of them out")
-                })
-            }
+            Content::Scalar { text, .. } => is_given(&self.nodes, self.open.last_mut(), text).then(|| {
+                let message = format!("`{}` is given twice", shortened(text));
+                (Code::DuplicateKey, message, "leave one of them out")
+            }),
             Content::Sequence(_) | Content::Mapping(_) => Some((
                 Code::KeyNotText,
                 "a key must be text, not a collection".to_owned(),

@@ -1,18 +1,29 @@
 //! The derivation report: every number with its formula, inputs and assumption, what the policy can and cannot see, and
 //! which artifact rests on which nodes of the operator tree.
 
-use serde::Serialize;
+use indexmap::IndexMap;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::alert::shared_domains;
 use super::decimal::complement;
 use super::tier::{Budget, Reach, Tier, tiers};
 use super::yaml::{self, Layout};
+use crate::derive::allocation::AllocationResult;
+use crate::derive::derivation::{
+    AvailabilityResult, ComponentResult, DomainResult, EvidenceResult, LatencyResult, ObjectiveResults,
+    WarningResult,
+};
+use crate::derive::distribution::DistributionPoint;
 use crate::derive::model::Model;
-use crate::derive::number::significant;
+use crate::derive::number::{significant, time};
+use crate::derive::step::Step;
+use crate::derive::width::WidthResult;
 use crate::derive::{Derivation, evidence_file};
 use crate::journey::Journey;
 use crate::journey::evidence::Evidence;
+use crate::unit::{Probability, Seconds};
 
 /// What both forms of the report are drawn from.
 pub(crate) struct Report<'a> {
@@ -102,7 +113,7 @@ impl<'a> Report<'a> {
                 artifacts: &self.artifacts,
                 model: Model(self.journey),
                 evidence: evidence_file::document(self.journey, self.evidence),
-                derivation: self.derivation,
+                derivation: Reported::of(self.derivation),
             },
         };
         yaml::render(&document, Layout::Compact, out);
@@ -132,7 +143,97 @@ struct Spec<'a> {
     artifacts: &'a [ArtifactRow],
     model: Model<'a>,
     evidence: Value,
-    derivation: &'a Derivation,
+    derivation: Reported<'a>,
+}
+
+/// The derivation without what the report says elsewhere: the verdict, the model, and a flaw of a component's evidence a
+/// second time among the warnings.
+#[derive(Serialize)]
+struct Reported<'a> {
+    window: &'a str,
+    availability: &'a AvailabilityResult,
+    latency: &'a IndexMap<String, LatencyResult>,
+    components: &'a [ComponentResult],
+    warnings: Vec<&'a WarningResult>,
+    objectives: &'a ObjectiveResults,
+    domains: &'a [DomainResult],
+    allocation: Option<&'a AllocationResult>,
+    width: &'a WidthResult,
+    distribution: &'a [DistributionPoint],
+    evidence: &'a EvidenceResult,
+    derivation: Node<'a>,
+}
+
+/// A node of the operator tree. Of a component, which no dependence changes, the numbers that enter its operator.
+struct Node<'a>(&'a Step);
+
+impl Serialize for Node<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Step {
+            operator,
+            keyword,
+            formula,
+            latency_formula,
+            substituted,
+            inputs,
+            availability,
+            latency_estimate,
+            children,
+        } = self.0;
+        let mut fields = serializer.serialize_struct("Node", 8)?;
+        if children.is_empty() {
+            let AvailabilityResult { estimate, pessimistic, optimistic, .. } = *availability;
+            let [estimate, pessimistic, optimistic] =
+                [estimate, pessimistic, optimistic].map(Probability::get);
+            fields.serialize_field("component", operator)?;
+            fields.serialize_field("availability", &Sides { estimate, pessimistic, optimistic })?;
+        } else {
+            fields.serialize_field("operator", operator)?;
+            fields.serialize_field("keyword", keyword)?;
+            fields.serialize_field("formula", formula)?;
+            fields.serialize_field("latency_formula", latency_formula)?;
+            fields.serialize_field("substituted", substituted)?;
+            fields.serialize_field("inputs", inputs)?;
+            fields.serialize_field("availability", availability)?;
+        }
+        fields.serialize_field("latency_estimate", &Time(*latency_estimate))?;
+        fields.serialize_field("children", &children.iter().map(Node).collect::<Vec<_>>())?;
+        fields.end()
+    }
+}
+
+#[derive(Serialize)]
+struct Sides {
+    estimate: f64,
+    pessimistic: f64,
+    optimistic: f64,
+}
+
+struct Time(Seconds);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        time(&self.0, serializer)
+    }
+}
+
+impl<'a> Reported<'a> {
+    fn of(derivation: &'a Derivation) -> Self {
+        Self {
+            window: &derivation.window,
+            availability: &derivation.availability,
+            latency: &derivation.latency,
+            components: &derivation.components,
+            warnings: derivation.warnings.iter().filter(|warning| !warning.is_of_evidence()).collect(),
+            objectives: &derivation.objectives,
+            domains: &derivation.domains,
+            allocation: derivation.allocation.as_ref(),
+            width: &derivation.width,
+            distribution: &derivation.distribution,
+            evidence: &derivation.evidence,
+            derivation: Node(&derivation.derivation),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -210,9 +311,9 @@ fn rests_on(journey: &Journey, derivation: &Derivation, path: &str) -> Vec<Strin
         nodes.push("governance.progressiveDelivery.gate".to_owned());
     }
     if path.ends_with("alerts.yaml") || path.ends_with("dashboard.json") {
-        nodes.extend(journey.components.iter().map(|component| format!("component {}", component.name)));
+        nodes.push("every component".to_owned());
         if shared_domains(journey) {
-            nodes.extend(journey.domains.iter().map(|domain| format!("failure domain {}", domain.name)));
+            nodes.push("every failure domain".to_owned());
         }
     }
     if path.ends_with("recording-rules.yaml")

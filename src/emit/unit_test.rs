@@ -20,24 +20,21 @@ pub(crate) fn document(journey: &Journey) -> Yaml {
     let tiers = tiers(journey);
     let budgets = Budget::of(journey);
     let mut tests = Vec::new();
-    for tier in &tiers {
-        // promtool asks for all alerts of a name: tiers that read the same windows fire in each other's tests.
-        let twins: Vec<&Tier> = tiers
-            .iter()
-            .filter(|other| other.label != tier.label && (other.long, other.short) == (tier.long, tier.short))
-            .collect();
-        for &budget in &budgets {
-            tests.push(tier_test(journey, budget, tier, &twins));
-        }
+    if !budgets.is_empty() {
+        tests.extend(together(&tiers).iter().map(|group| tiers_test(journey, &budgets, group, &tiers)));
     }
     if let Some(first) = tiers.first()
         && budgets.contains(&Budget::Availability)
     {
+        let mut kinds = Vec::new();
         if journey.components.len() > 1 {
-            tests.push(contributor_test(journey, first, "component"));
+            kinds.push("component");
         }
         if alert::shared_domains(journey) {
-            tests.push(contributor_test(journey, first, "domain"));
+            kinds.push("domain");
+        }
+        if !kinds.is_empty() {
+            tests.push(contributor_test(journey, first, &kinds));
         }
     }
     if !tiers.is_empty() && !budgets.is_empty() {
@@ -119,8 +116,24 @@ fn filled(text: &str, by: &str) -> String {
     }
 }
 
-/// How long one phase of a tier's test lasts in minutes, and what its series are: the pessimistic burn over the long and
-/// the short window, and the proven one.
+/// Tiers that one test can hold: they wait as long as each other, and none reads a window of another. A test takes promtool
+/// time for each of its minutes, however many alerts it asks for.
+fn together(tiers: &[Tier]) -> Vec<Vec<&Tier>> {
+    let apart = |a: &Tier, b: &Tier| {
+        a.urgency == b.urgency && [b.long, b.short].iter().all(|window| ![a.long, a.short].contains(window))
+    };
+    let mut groups: Vec<Vec<&Tier>> = Vec::new();
+    for tier in tiers {
+        match groups.iter_mut().find(|group| group.iter().all(|other| apart(tier, other))) {
+            Some(group) => group.push(tier),
+            None => groups.push(vec![tier]),
+        }
+    }
+    groups
+}
+
+/// How long one phase of a test lasts in minutes, and what the series of a tier are: the pessimistic burn over its long and
+/// its short window, and the proven one.
 type Phase = (u64, [Value; 3]);
 
 /// Whether the alert of `tier` fires at a minute of these phases, as Prometheus goes about it: a condition that holds for
@@ -143,17 +156,12 @@ fn fires_at(tier: &Tier, phases: &[Phase], at: u64) -> bool {
     firing
 }
 
-/// The alerts of `tier` as it should behave, and of `twins` as they do over the same windows.
-fn tier_test(journey: &Journey, budget: Budget, tier: &Tier, twins: &[&Tier]) -> Yaml {
-    // A burn beyond the threshold, whatever that is.
-    let mut burn = 1000.0;
-    while burn <= tier.rate {
-        burn *= 10.0;
-    }
+/// What the series of a tier are while it is tested: `burn` is a rate beyond every threshold.
+fn phases_of(tier: &Tier, burn: f64) -> [Phase; 9] {
     let (hold, keep) = (tier.urgency.hold_minutes(), tier.urgency.keep_minutes());
     let (fires, resets) = (hold + 3, keep + 3);
     let number = |long: f64, short: f64, proven: f64| [long, short, proven].map(Value::Number);
-    let phases: [Phase; 9] = [
+    [
         (3, number(0.0, 0.0, 0.0)),
         (fires, number(burn, burn, 2.0)),
         (resets, number(burn, 0.0, 2.0)),
@@ -163,91 +171,128 @@ fn tier_test(journey: &Journey, budget: Budget, tier: &Tier, twins: &[&Tier]) ->
         (resets, number(0.0, 0.0, 0.0)),
         (fires, [Value::NotANumber; 3]),
         (fires, [Value::Gone; 3]),
-    ];
-    let of = |index: usize| phased(&phases.map(|(minutes, phase)| (minutes, phase[index])));
-    let share = match budget {
-        Budget::Availability => catalog::COMPONENT_BUDGET_SHARE,
-        Budget::Latency => catalog::COMPONENT_LATENCY_SHARE,
-    };
-    let component = journey.components.first().map_or("", |component| component.name.as_str());
-    let total: u64 = phases.iter().map(|(minutes, _)| minutes).sum();
-    let inputs = vec![
-        input(over(pessimistic(budget), journey, tier.long), of(0)),
-        input(over(pessimistic(budget), journey, tier.short), of(1)),
-        input(over(proven(budget), journey, tier.long), of(2)),
-        input(
-            series(share, journey, &format!("window=\"{}\",component=\"{component}\"", tier.long)),
-            format!("0.9x{}", total - 1),
-        ),
-    ];
-    let fill = |text: String| filled(&text, component);
-    let alert_of = |tier: &Tier| {
-        let labels = with(journey, &tier.severity, &tier.label, &[]);
-        expected(labels, alert::annotations(journey, budget, tier), &fill)
-    };
-    let start = |phase: usize| phases[..phase].iter().map(|(minutes, _)| minutes).sum::<u64>();
-    let end = |phase: usize| start(phase + 1) - 1;
-    let name = budget.alert();
-    let checks = [
-        (end(0), false),
-        (start(1) + hold - 1, false),
-        (end(1), true),
-        (start(2) + keep - 1, true),
-        (end(2), false),
-        (end(3), false),
-        (end(4), false),
-        (end(5), true),
-        (end(6), false),
-        (end(7), false),
-        (end(8), false),
     ]
-    .map(|(at, fires)| {
-        let own = fires.then_some(tier).into_iter();
-        let others = twins.iter().copied().filter(|twin| fires_at(twin, &phases, at));
-        check(at, name, own.chain(others).map(alert_of).collect())
-    })
-    .to_vec();
+}
+
+/// What the series of `other`, which is not tested, are while those of `group` are these: a window that both read is the
+/// same series. `None` where it reads one that is not there.
+fn seen_by(other: &Tier, group: &[(&Tier, [Phase; 9])]) -> Option<[Phase; 9]> {
+    let pessimistic = |window| {
+        group.iter().find_map(|(tier, phases)| {
+            let index = if tier.long == window { Some(0) } else { (tier.short == window).then_some(1) };
+            index.map(|index| (phases, index))
+        })
+    };
+    let (long, short) = (pessimistic(other.long)?, pessimistic(other.short)?);
+    let proven = group.iter().find(|(tier, _)| tier.long == other.long).map(|(_, phases)| (phases, 2))?;
+    Some(std::array::from_fn(|phase| {
+        let value = |(phases, index): (&[Phase; 9], usize)| phases[phase].1[index];
+        (long.0[phase].0, [value(long), value(short), value(proven)])
+    }))
+}
+
+/// The alerts of the tiers of `group` as they should behave, and of `all` others as they do over the same windows:
+/// promtool asks for every alert of a name.
+fn tiers_test(journey: &Journey, budgets: &[Budget], group: &[&Tier], all: &[Tier]) -> Yaml {
+    let mut burn = 1000.0;
+    while group.iter().any(|tier| burn <= tier.rate) {
+        burn *= 10.0;
+    }
+    let group: Vec<(&Tier, [Phase; 9])> = group.iter().map(|tier| (*tier, phases_of(tier, burn))).collect();
+    let others = all.iter().filter(|other| group.iter().all(|(tier, _)| tier.label != other.label));
+    let others: Vec<_> = others.filter_map(|other| Some((other, seen_by(other, &group)?))).collect();
+    let Some(&(first, times)) = group.first() else { return Yaml::List(Vec::new()) };
+    let component = journey.components.first().map_or("", |component| component.name.as_str());
+    let total: u64 = times.iter().map(|(minutes, _)| minutes).sum();
+    let start = |phase: usize| times[..phase].iter().map(|(minutes, _)| minutes).sum::<u64>();
+    let end = |phase: usize| start(phase + 1) - 1;
+    let (hold, keep) = (first.urgency.hold_minutes(), first.urgency.keep_minutes());
+    let (mut inputs, mut checks) = (Vec::new(), Vec::new());
+    for &budget in budgets {
+        let share = match budget {
+            Budget::Availability => catalog::COMPONENT_BUDGET_SHARE,
+            Budget::Latency => catalog::COMPONENT_LATENCY_SHARE,
+        };
+        for (tier, phases) in &group {
+            let of = |index: usize| phased(&phases.map(|(minutes, phase)| (minutes, phase[index])));
+            let component = format!("window=\"{}\",component=\"{component}\"", tier.long);
+            inputs.extend([
+                input(over(pessimistic(budget), journey, tier.long), of(0)),
+                input(over(pessimistic(budget), journey, tier.short), of(1)),
+                input(over(proven(budget), journey, tier.long), of(2)),
+                input(series(share, journey, &component), format!("0.9x{}", total - 1)),
+            ]);
+        }
+        let fill = |text: String| filled(&text, component);
+        let alert_of = |tier: &Tier| {
+            let labels = with(journey, &tier.severity, &tier.label, &[]);
+            expected(labels, alert::annotations(journey, budget, tier), &fill)
+        };
+        let own: Vec<Yaml> = group.iter().map(|(tier, _)| alert_of(tier)).collect();
+        for (at, fire) in [
+            (end(0), false),
+            (start(1) + hold - 1, false),
+            (end(1), true),
+            (start(2) + keep - 1, true),
+            (end(2), false),
+            (end(3), false),
+            (end(4), false),
+            (end(5), true),
+            (end(6), false),
+            (end(7), false),
+            (end(8), false),
+        ] {
+            let own = if fire { own.clone() } else { Vec::new() };
+            let too = others.iter().filter(|(other, phases)| fires_at(other, phases, at));
+            let too = too.map(|(other, _)| alert_of(other));
+            checks.push(check(at, budget.alert(), own.into_iter().chain(too).collect()));
+        }
+    }
+    let labels: Vec<&str> = group.iter().map(|(tier, _)| tier.label.as_str()).collect();
     test(
         format!(
-            "{} {}: normal, burning, reset, threshold, unproven, +Inf, normal, NaN, stale",
-            budget.name(),
-            tier.label
+            "{}: normal, burning, reset, threshold, unproven, +Inf, normal, NaN, stale",
+            labels.join(", ")
         ),
         inputs,
         checks,
     )
 }
 
-fn contributor_test(journey: &Journey, tier: &Tier, kind: &str) -> Yaml {
-    let (name, share, member) = match kind {
-        "component" => (
-            alert::COMPONENT_ALERT,
-            catalog::COMPONENT_BUDGET_SHARE,
-            journey.components.first().map_or("", |component| component.name.as_str()),
-        ),
-        _ => (
-            alert::DOMAIN_ALERT,
-            catalog::DOMAIN_BUDGET_SHARE,
-            journey.domains.first().map_or("", |domain| domain.name.as_str()),
-        ),
-    };
+fn contributor_test(journey: &Journey, tier: &Tier, kinds: &[&str]) -> Yaml {
     let budget = Budget::Availability;
-    let burn = values(&[Value::Number(2.0)], 45);
-    let shares = phased(&[(10, Value::Number(0.9)), (35, Value::Number(0.2))]);
-    let inputs = vec![
+    let burn = values(&[Value::Number(2.0)], 30);
+    let shares = phased(&[(10, Value::Number(0.9)), (20, Value::Number(0.2))]);
+    let mut inputs = vec![
         input(over(pessimistic(budget), journey, tier.long), burn.clone()),
         input(over(pessimistic(budget), journey, tier.short), burn.clone()),
         input(over(proven(budget), journey, tier.long), burn),
-        input(series(share, journey, &format!("window=\"{}\",{kind}=\"{member}\"", tier.long)), shares),
     ];
-    let fill = |text: String| filled(&text, member);
-    let fires = expected(
-        with(journey, "info", "contributor", &[(kind, member)]),
-        alert::contributor_annotations(journey, kind),
-        &fill,
-    );
-    let checks = vec![check(5, name, vec![fires]), check(40, name, Vec::new())];
-    test(format!("the {kind} that dominates is named while it does"), inputs, checks)
+    let mut checks = Vec::new();
+    for &kind in kinds {
+        let (name, share, member) = match kind {
+            "component" => (
+                alert::COMPONENT_ALERT,
+                catalog::COMPONENT_BUDGET_SHARE,
+                journey.components.first().map_or("", |component| component.name.as_str()),
+            ),
+            _ => (
+                alert::DOMAIN_ALERT,
+                catalog::DOMAIN_BUDGET_SHARE,
+                journey.domains.first().map_or("", |domain| domain.name.as_str()),
+            ),
+        };
+        let member_of = format!("window=\"{}\",{kind}=\"{member}\"", tier.long);
+        inputs.push(input(series(share, journey, &member_of), shares.clone()));
+        let fill = |text: String| filled(&text, member);
+        let fires = expected(
+            with(journey, "info", "contributor", &[(kind, member)]),
+            alert::contributor_annotations(journey, kind),
+            &fill,
+        );
+        checks.extend([check(5, name, vec![fires]), check(28, name, Vec::new())]);
+    }
+    test(format!("the {} that dominates is named while it does", kinds.join(" or ")), inputs, checks)
 }
 
 /// Every tier's long window turns NaN, recovers, goes stale, recovers.

@@ -67,8 +67,8 @@ impl Serialize for Yaml {
 pub(crate) enum Layout {
     /// One field a line.
     Block,
-    /// Short mappings of scalars on one line, and no fields that hold nothing (an empty text, list or mapping): for reports,
-    /// which repeat small records many times.
+    /// Short mappings and lists on one line, and no fields that hold nothing (null, an empty text, list or mapping): for
+    /// reports, which repeat small records many times.
     Compact,
 }
 

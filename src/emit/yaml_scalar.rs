@@ -5,51 +5,76 @@ use std::fmt::Write as _;
 /// Several lines that a literal block holds as they are.
 pub(super) fn is_block(text: &str) -> bool {
     let body = text.strip_suffix('\n').unwrap_or(text);
-    body.contains('\n')
+    body.as_bytes().contains(&b'\n')
         && !body.starts_with([' ', '\n'])
         && !body.ends_with('\n')
         && text.chars().all(|c| c == '\n' || !c.is_control())
 }
 
-/// The ASCII characters that mean nothing within a plain scalar, `:` before a space excepted.
-const HARMLESS: [bool; 128] = {
-    let mut harmless = [false; 128];
+/// What a byte may mean within a plain scalar, as bits that add up over a text.
+mod meaning {
+    /// It may end the scalar, or begin something else.
+    pub(super) const SYNTAX: u8 = 1;
+    /// Part of a character that is not ASCII: a letter or something else.
+    pub(super) const WIDE: u8 = 2;
+    /// `:`, which ends a key where a space follows.
+    pub(super) const COLON: u8 = 4;
+    /// `,`, which separates entries between braces and brackets.
+    pub(super) const COMMA: u8 = 8;
+}
+
+const MEANINGS: [u8; 256] = {
+    let mut meanings = [meaning::SYNTAX; 256];
     let mut byte = 0_u8;
-    while byte < 128 {
-        harmless[byte as usize] = byte.is_ascii_alphanumeric();
+    while byte < 255 {
+        if byte.is_ascii_alphanumeric() {
+            meanings[byte as usize] = 0;
+        } else if byte >= 128 {
+            meanings[byte as usize] = meaning::WIDE;
+        }
         byte += 1;
     }
-    let others = b" _./-+()%,;'=<>:";
+    let others = b" _./-+()%;'=<>";
     let mut index = 0;
     while index < others.len() {
-        harmless[others[index] as usize] = true;
+        meanings[others[index] as usize] = 0;
         index += 1;
     }
-    harmless
+    meanings[b':' as usize] = meaning::COLON;
+    meanings[b',' as usize] = meaning::COMMA;
+    meanings
 };
 
-/// Whether a plain scalar is read as this text, by YAML 1.1 too.
-pub(super) fn is_plain(text: &str) -> bool {
+/// How a text may stand without quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plain {
+    Anywhere,
+    /// Not between braces or brackets, where its comma would end it.
+    InBlocks,
+    Nowhere,
+}
+
+/// Whether and where a plain scalar is read as this text, by YAML 1.1 too.
+pub(super) fn plain(text: &str) -> Plain {
     const WORDS: [&str; 10] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "~"];
     const LONGEST_WORD: usize = 5;
-    match text.bytes().next() {
+    let bytes = text.as_bytes();
+    match bytes.first() {
         Some(b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'/') => {}
-        Some(b'0'..=b'9') => return is_duration(text),
-        _ => return false,
+        Some(b'0'..=b'9') if is_duration(text) => return Plain::Anywhere,
+        _ => return Plain::Nowhere,
     }
-    let (mut before, mut ascii) = (b'a', true);
-    for byte in text.bytes() {
-        match HARMLESS.get(usize::from(byte)) {
-            Some(true) if before != b':' || byte != b' ' => {}
-            Some(_) => return false,
-            None => ascii = false,
-        }
-        before = byte;
-    }
+    let found = bytes.iter().fold(0, |found, byte| found | MEANINGS[usize::from(*byte)]);
     let letters = |c: char| c.is_ascii() || c.is_alphanumeric() || c == '×';
-    !matches!(before, b' ' | b':')
-        && (ascii || text.chars().all(letters))
-        && !(text.len() <= LONGEST_WORD && WORDS.iter().any(|word| word.eq_ignore_ascii_case(text)))
+    if found & meaning::SYNTAX != 0
+        || matches!(bytes.last(), Some(b' ' | b':'))
+        || (found & meaning::COLON != 0 && bytes.windows(2).any(|pair| pair == b": "))
+        || (found & meaning::WIDE != 0 && !text.chars().all(letters))
+        || (bytes.len() <= LONGEST_WORD && WORDS.iter().any(|word| word.eq_ignore_ascii_case(text)))
+    {
+        return Plain::Nowhere;
+    }
+    if found & meaning::COMMA == 0 { Plain::Anywhere } else { Plain::InBlocks }
 }
 
 /// `5m`, `1h30m`: digits and units in turn, which is no number in any YAML.
@@ -63,17 +88,14 @@ fn is_duration(text: &str) -> bool {
 
 /// The text in quotes, behind what `out` holds.
 pub(super) fn quoted(text: &str, out: &mut String) {
-    let control = if text.is_ascii() {
-        text.bytes().any(|byte| byte.is_ascii_control())
-    } else {
-        text.chars().any(char::is_control)
-    };
+    let control = text.bytes().fold(false, |found, byte| found | byte.is_ascii_control())
+        || (!text.is_ascii() && text.chars().any(char::is_control));
     if !control {
         // PromQL is full of double quotes.
-        let single = text.bytes().any(|byte| matches!(byte, b'"' | b'\\'));
+        let single = text.bytes().fold(false, |found, byte| found | matches!(byte, b'"' | b'\\'));
         let quote = if single { '\'' } else { '"' };
         out.push(quote);
-        if single {
+        if single && text.as_bytes().contains(&b'\'') {
             for (index, part) in text.split('\'').enumerate() {
                 out.push_str(if index > 0 { "''" } else { "" });
                 out.push_str(part);

@@ -4,10 +4,10 @@ use serde::Serialize;
 use serde::ser::{self, SerializeMap as _};
 
 use super::yaml::Layout;
-use super::yaml_scalar::{is_block, is_plain, quoted};
+use super::yaml_scalar::{Plain, is_block, plain, quoted};
 
-/// The columns that a mapping on one line may reach to.
-const WIDTH: usize = 110;
+/// The columns that a collection on one line may reach to.
+const WIDTH: usize = 120;
 
 /// What stands before the value to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,18 +28,32 @@ pub(super) struct Writer<'o> {
     place: Place,
     /// Of the lines of the value to be written, in steps of two columns.
     depth: usize,
-    /// Whether everything so far in the open collection takes one line each.
+    /// Whether everything so far in the open collection takes one line each, and means the same between braces.
     one_line: bool,
+    /// Where a collection is folded.
+    folded: String,
 }
 
 impl<'o> Writer<'o> {
     pub(super) fn new(out: &'o mut String, layout: Layout) -> Self {
-        Self { out, layout, place: Place::Root, depth: 0, one_line: true }
-    }
-    fn indent(&mut self) {
-        for _ in 0..self.depth {
-            self.out.push_str("  ");
+        Self {
+            out,
+            layout,
+            place: Place::Root,
+            depth: 0,
+            one_line: true,
+            folded: String::with_capacity(WIDTH),
         }
+    }
+
+    fn indent(&mut self) {
+        const SPACES: &str = "                                                                ";
+        let mut columns = 2 * self.depth;
+        while columns > SPACES.len() {
+            self.out.push_str(SPACES);
+            columns -= SPACES.len();
+        }
+        self.out.push_str(&SPACES[..columns]);
     }
 
     fn word(&mut self, text: &str) {
@@ -107,38 +121,46 @@ impl<'o> Writer<'o> {
         self.depth = open.depth + 1;
     }
 
-    fn close(&mut self, open: &Open, nothing: &str) {
+    /// Ends a collection: on one line between `brackets` where it is short and the layout says so.
+    fn close(&mut self, open: &Open, brackets: [&str; 2]) {
         self.depth = open.depth;
-        self.one_line &= open.one_line;
         if open.empty {
-            self.out.push_str(nothing);
-        } else {
-            self.one_line = false;
+            self.out.push(' ');
+            self.out.extend(brackets);
+            self.out.push('\n');
+            self.one_line = open.one_line;
+            return;
         }
+        let folded = self.layout == Layout::Compact
+            && self.one_line
+            && open.place != Place::Root
+            && self.fold(open, brackets);
+        self.one_line = folded && open.one_line;
     }
 
-    /// Puts a mapping of scalars on one line where it is short.
-    fn fold(&mut self, open: &Open) {
-        if !self.one_line {
-            return;
+    /// Takes what stands since `open` for one line between `brackets`, where it is short enough for that.
+    fn fold(&mut self, open: &Open, [left, right]: [&str; 2]) -> bool {
+        let bytes = self.out.as_bytes();
+        let line = bytes[..open.start].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let room = WIDTH.saturating_sub(open.start - line);
+        let (mut at, mark) = (open.start, if left == "[" { 2 } else { 0 });
+        self.folded.clear();
+        while at < bytes.len() {
+            let start = at + bytes[at..].iter().take_while(|byte| **byte == b' ').count();
+            let end = start + bytes[start..].iter().take_while(|byte| **byte != b'\n').count();
+            at = end + 1;
+            if start == end {
+                continue;
+            }
+            self.folded.push_str(if self.folded.is_empty() { left } else { ", " });
+            self.folded.push_str(&self.out[start + mark..end]);
+            if self.folded.len() + " }\n".len() > room {
+                return false;
+            }
         }
-        // A plain text with a comma means something else between braces.
-        let text = &self.out[open.start..];
-        let longest = WIDTH + 2 * open.depth * text.bytes().filter(|byte| *byte == b'\n').count();
-        if text.len() > longest || text.contains(',') {
-            return;
-        }
-        let line = self.out[..open.start].rfind('\n').map_or(0, |end| end + 1);
-        let mut folded = String::with_capacity(text.len() + 4);
-        for field in text.lines().map(str::trim_start).filter(|field| !field.is_empty()) {
-            folded.push_str(if folded.is_empty() { " {" } else { ", " });
-            folded.push_str(field);
-        }
-        folded.push_str("}\n");
-        if open.start - line + folded.len() <= WIDTH {
-            self.out.truncate(open.start);
-            self.out.push_str(&folded);
-        }
+        self.out.truncate(open.start);
+        self.out.extend([" ", &self.folded, right, "\n"]);
+        true
     }
 }
 
@@ -174,10 +196,7 @@ impl Collection<'_, '_> {
     }
 
     fn end_mapping(self) {
-        if self.writer.layout == Layout::Compact && !self.open.empty && self.open.place != Place::Root {
-            self.writer.fold(&self.open);
-        }
-        self.writer.close(&self.open, " {}\n");
+        self.writer.close(&self.open, ["{", "}"]);
     }
 }
 
@@ -277,7 +296,9 @@ impl<'w, 'o> ser::Serializer for &'w mut Writer<'o> {
     }
 
     fn serialize_str(self, text: &str) -> Result<(), Refused> {
-        if is_plain(text) {
+        let plain = plain(text);
+        if plain != Plain::Nowhere {
+            self.one_line &= plain == Plain::Anywhere;
             self.word(text);
         } else if self.place != Place::Key && is_block(text) {
             self.block(text);
@@ -394,7 +415,7 @@ impl ser::SerializeSeq for Collection<'_, '_> {
     }
 
     fn end(self) -> Result<(), Refused> {
-        self.writer.close(&self.open, " []\n");
+        self.writer.close(&self.open, ["[", "]"]);
         Ok(())
     }
 }
@@ -442,7 +463,13 @@ impl ser::SerializeStruct for Collection<'_, '_> {
         let (before, first) = (self.writer.out.len(), self.open.empty);
         self.key(key)?;
         self.value(value)?;
-        let nothing = || [": \"\"\n", ": []\n", ": {}\n"].iter().any(|end| self.writer.out.ends_with(end));
+        let nothing = || {
+            let written = self.writer.out[before..].trim_start_matches('\n');
+            let value =
+                [": \"\"\n", ": []\n", ": {}\n", ": null\n"].iter().find_map(|end| written.strip_suffix(end));
+            // Of several lines, the last one may end so too.
+            value.is_some_and(|key| !key.contains('\n'))
+        };
         if self.writer.layout == Layout::Compact && nothing() {
             self.writer.out.truncate(before);
             self.open.empty = first;
