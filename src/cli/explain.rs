@@ -84,8 +84,9 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<Outcome> {
     if report(&loaded.diagnostics)? {
         return Ok(Outcome::Faults);
     }
-    let Some(journey) = loaded.journeys.iter().find(|journey| journey.name == args.journey) else {
-        return Err(unknown(&args.journey, &loaded.journeys));
+    let journeys: Vec<Journey> = loaded.journeys.into_iter().flat_map(Journey::with_variants).collect();
+    let Some(journey) = journeys.iter().find(|journey| journey.name == args.journey) else {
+        return Err(unknown(&args.journey, &journeys));
     };
     let (evidence, age) = match &args.evidence {
         Some(path) => match evidence_of(path, journey, args.window)? {

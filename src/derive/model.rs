@@ -9,6 +9,7 @@ use crate::journey::component::{Component, ComponentKind, LatencyScope, LatencyU
 use crate::journey::domain::{DomainLatency, FailureDomain};
 use crate::journey::governance::{BucketError, BurnRateTier, EvaluationMode};
 use crate::journey::operator::{BranchProbability, Operator};
+use crate::journey::variant::Variant;
 use crate::journey::{Journey, Parameter};
 
 /// The model as JSON.
@@ -46,6 +47,10 @@ impl Serialize for Model<'_> {
             journey.parameters.iter().map(move |parameter| (&parameter.name, fields(parameter)))
         };
         model.serialize_field("parameters", &Entries(parameters))?;
+        if !journey.variants.is_empty() {
+            let variants = || journey.variants.iter().map(|v| (&v.name, VariantFields::of(journey, v)));
+            model.serialize_field("variants", &Entries(variants))?;
+        }
         model.serialize_field("governance", &governance(journey))?;
         model.end()
     }
@@ -159,6 +164,25 @@ impl<'a> DomainFields<'a> {
                 DomainLatency::Correlation(rho) => json!({"correlation": rho}),
                 DomainLatency::Independent => json!("independent"),
             },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct VariantFields<'a> {
+    components: Vec<&'a str>,
+    matchers: Vec<String>,
+    #[serde(rename = "podHashLabel")]
+    pod_hash_label: Option<&'a str>,
+}
+
+impl<'a> VariantFields<'a> {
+    fn of(journey: &'a Journey, variant: &'a Variant) -> Self {
+        let components = variant.components.iter().filter_map(|id| journey.components.get(id.0));
+        Self {
+            components: components.map(|component| component.name.as_str()).collect(),
+            matchers: texts(&variant.matchers),
+            pod_hash_label: variant.pod_hash_label.as_deref(),
         }
     }
 }

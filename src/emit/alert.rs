@@ -45,7 +45,8 @@ pub(crate) fn labels(journey: &Journey, severity: &str, tier: &str) -> Vec<(Stri
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && !name.starts_with("__")
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && !["alertname", "component", "domain", "journey", "severity", "tier", "window"].contains(&name)
+            && !["alertname", "component", "domain", "journey", "severity", "tier", "variant", "window"]
+                .contains(&name)
     };
     let mut labels: Vec<(String, String)> =
         journey.labels.iter().filter(|(name, _)| legal(name)).cloned().collect();
@@ -84,8 +85,9 @@ pub(crate) fn annotations(journey: &Journey, budget: Budget, tier: &Tier) -> Vec
             catalog::COMPONENT_LATENCY_SHARE,
         ),
     };
+    let whole = if journey.variants.is_empty() { "" } else { ",variant=''" };
     let dominant = format!(
-        "{{{{ with query \"topk(1, {share}{{journey='{}',window='{}'}})\" }}}}{{{{ . | first | label \"component\" }}}}\
+        "{{{{ with query \"topk(1, {share}{{journey='{}'{whole},window='{}'}})\" }}}}{{{{ . | first | label \"component\" }}}}\
          {{{{ else }}}}not known{{{{ end }}}}",
         journey.name, tier.long
     );

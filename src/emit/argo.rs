@@ -7,9 +7,12 @@
 
 use super::decimal::exact;
 use super::provenance::object_name;
-use super::selector::{over, series};
+use super::selector::of_variant;
 use super::yaml::{Yaml, map};
 use crate::journey::Journey;
+use crate::journey::component::{ComponentId, HistogramType, Telemetry};
+use crate::journey::variant::Variant;
+use crate::series::Matcher;
 use crate::synthetic::catalog;
 use crate::unit::Window;
 
@@ -42,9 +45,11 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
     let gate = journey.governance.rollout_gate;
     let objectives = &journey.objectives;
     let mut metrics = Vec::new();
-    let mut add = |name: &'static str, query: String, success: String, failure: String| {
+    let gated = gated_variant(journey);
+    let variant = gated.map(|_| "{{args.variant}}");
+    let mut add = |name: &str, query: String, success: String, failure: String| {
         metrics.push(map([
-            ("name", name.into()),
+            ("name", name.to_owned().into()),
             ("initialDelay", go_duration(window).into()),
             ("interval", INTERVAL.into()),
             ("count", COUNT.into()),
@@ -70,7 +75,8 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
     if objectives.availability.is_some() {
         let limit = exact(gate.and_then(|gate| gate.max_canary_burn_rate).unwrap_or(1.0));
         let (success, failure) = at_most(&limit);
-        let query = over(catalog::ERROR_BUDGET_BURN_RATE_PESSIMISTIC, journey, window);
+        let window = format!("window=\"{window}\"");
+        let query = of_variant(catalog::ERROR_BUDGET_BURN_RATE_PESSIMISTIC, journey, variant, &window);
         add("error-budget-burn-rate", format!("max by (journey) ({query})"), success, failure);
     }
     let promised =
@@ -81,17 +87,30 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
         if let Some(quantile) = quantile {
             let (success, failure) = at_most(&exact(seconds));
             let matchers = format!("window=\"{window}\",quantile=\"{quantile}\"");
-            let query = series(catalog::LATENCY_PESSIMISTIC, journey, &matchers);
+            let query = of_variant(catalog::LATENCY_PESSIMISTIC, journey, variant, &matchers);
             add("latency-seconds", format!("max by (journey) ({query})"), success, failure);
         }
     }
     if metrics_is_empty(journey) {
         return None;
     }
-    let age = series(catalog::EVIDENCE_AGE, journey, "");
+    let age = of_variant(catalog::EVIDENCE_AGE, journey, variant, "");
     // Old evidence neither promotes nor aborts.
     let (fresh, _) = at_most(&OLD_SECONDS.to_string());
     add("evidence-age-seconds", format!("max by (journey) ({age})"), fresh, "false".to_owned());
+    // Another rollout's canary proves nothing either.
+    for (component, query) in gated.map(|variant| own_pods(journey, variant, window)).unwrap_or_default() {
+        let seen = "len(result) == 1 && !isNaN(result[0]) && !isInf(result[0]) && result[0] > 0".to_owned();
+        add(&format!("own-pods-measured-{component}"), query, seen, "false".to_owned());
+    }
+    let mut args = vec![map([("name", "prometheus-address".into()), ("value", address.to_owned().into())])];
+    if let Some(variant) = gated {
+        args.push(map([("name", "variant".into()), ("value", variant.name.clone().into())]));
+        if variant.pod_hash_label.is_some() {
+            // Its value is the rollout's: see the snippet.
+            args.push(map([("name", POD_HASH.into())]));
+        }
+    }
     Some(map([
         ("apiVersion", "argoproj.io/v1alpha1".into()),
         ("kind", "AnalysisTemplate".into()),
@@ -102,20 +121,51 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
                 ("labels", map([("app.kubernetes.io/managed-by", "emac".into())])),
             ]),
         ),
-        (
-            "spec",
-            map([
-                (
-                    "args",
-                    Yaml::List(vec![map([
-                        ("name", "prometheus-address".into()),
-                        ("value", address.to_owned().into()),
-                    ])]),
-                ),
-                ("metrics", Yaml::List(metrics)),
-            ]),
-        ),
+        ("spec", map([("args", Yaml::List(args)), ("metrics", Yaml::List(metrics))])),
     ]))
+}
+
+/// The argument that holds the hash of the rollout's pod template.
+const POD_HASH: &str = "pod-hash";
+
+/// The variant that a rollout brings: the one called `canary`, else the first.
+fn gated_variant(journey: &Journey) -> Option<&Variant> {
+    let canary = journey.variants.iter().find(|variant| variant.name == "canary");
+    canary.or_else(|| journey.variants.first())
+}
+
+/// By component of the variant, the calls that the rollout's own pods had in the window: asked through emac of its upstream.
+fn own_pods(journey: &Journey, variant: &Variant, window: Window) -> Vec<(String, String)> {
+    let Some(label) = &variant.pod_hash_label else { return Vec::new() };
+    let query = |id: &ComponentId| {
+        let component = journey.components.get(id.0)?;
+        let Some(Telemetry::Histogram { metric, matchers, histogram_type, .. }) = &component.telemetry else {
+            return None;
+        };
+        let replaced = |own: &&Matcher| {
+            own.name != *label && variant.matchers.iter().all(|matcher| matcher.name != own.name)
+        };
+        let mut selecting: Vec<String> = matchers.iter().filter(replaced).map(ToString::to_string).collect();
+        let added = variant.matchers.iter().filter(|matcher| matcher.name != *label);
+        selecting.extend(added.map(ToString::to_string));
+        selecting.push(format!("{label}=\"{{{{args.{POD_HASH}}}}}\""));
+        let query = match histogram_type {
+            HistogramType::Classic => {
+                selecting.push("le=\"+Inf\"".to_owned());
+                format!("sum(increase({metric}_bucket{{{}}}[{window}]))", selecting.join(","))
+            }
+            HistogramType::Native => {
+                format!("histogram_count(sum(increase({metric}{{{}}}[{window}])))", selecting.join(","))
+            }
+        };
+        let name: String = component
+            .name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+            .collect();
+        Some((name, query))
+    };
+    variant.components.iter().filter_map(query).collect()
 }
 
 fn metrics_is_empty(journey: &Journey) -> bool {
@@ -126,14 +176,16 @@ fn metrics_is_empty(journey: &Journey) -> bool {
 
 /// Steps to be merged into a Rollout.
 pub(crate) fn rollout(journey: &Journey) -> Yaml {
+    let hash = gated_variant(journey).and_then(|variant| variant.pod_hash_label.as_ref());
     let analysis = || {
-        map([(
-            "analysis",
-            map([(
-                "templates",
-                Yaml::List(vec![map([("templateName", object_name(journey, "gate").into())])]),
-            )]),
-        )])
+        let templates = Yaml::List(vec![map([("templateName", object_name(journey, "gate").into())])]);
+        let mut fields = vec![("templates".into(), templates)];
+        if hash.is_some() {
+            let latest = map([("podTemplateHashValue", "Latest".into())]);
+            let args = vec![map([("name", POD_HASH.into()), ("valueFrom", latest)])];
+            fields.push(("args".into(), Yaml::List(args)));
+        }
+        map([("analysis", Yaml::Map(fields))])
     };
     let weight = |percent: usize| map([("setWeight", percent.into())]);
     map([(

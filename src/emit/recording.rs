@@ -1,7 +1,7 @@
 //! Recording rules: the synthetic series copied into the TSDB, the journey as a label; and what was observed end to end.
 
 use super::rule::{Group, Rule};
-use super::selector::series;
+use super::selector::{identity, of_any_variant};
 use super::tier::Budget;
 use crate::journey::Journey;
 use crate::spec::with_window;
@@ -16,7 +16,7 @@ pub(crate) fn group(journey: &Journey) -> Group {
     let mut copy = |name: &str, by: &str, worst: &str, of: &str| {
         rules.push(Rule::Record {
             name: format!("journey:{name}"),
-            expr: format!("{worst} by (journey{by}) ({})", series(of, journey, "")),
+            expr: format!("{worst} by ({}{by}) ({})", identity(journey), of_any_variant(of, journey)),
             labels: Vec::new(),
         });
     };
@@ -82,7 +82,7 @@ fn observed(journey: &Journey) -> Vec<Rule> {
     ];
     for &window in journey.windows.iter().filter(|window| **window >= OBSERVED) {
         let sum = |name: &str| {
-            let selector = series(&format!("journey:{name}:5m"), journey, "");
+            let selector = of_any_variant(&format!("journey:{name}:5m"), journey);
             if window == OBSERVED { selector } else { format!("sum_over_time({selector}[{window}])") }
         };
         rules.push(Rule::Record {

@@ -22,15 +22,33 @@ pub(crate) fn proven(budget: Budget) -> &'static str {
     }
 }
 
-/// `name{journey="…"}` with further matchers as written.
+/// `name{journey="…"}` with further matchers as written: of all traffic, not of one variant.
 pub(crate) fn series(name: &str, journey: &Journey, more: &str) -> String {
+    let whole = if journey.variants.is_empty() { "" } else { ",variant=\"\"" };
     let comma = if more.is_empty() { "" } else { "," };
-    format!("{name}{{journey=\"{}\"{comma}{more}}}", journey.name)
+    format!("{name}{{journey=\"{}\"{whole}{comma}{more}}}", journey.name)
+}
+
+/// `name{…}` of one variant, or of all traffic where there is none.
+pub(crate) fn of_variant(name: &str, journey: &Journey, variant: Option<&str>, more: &str) -> String {
+    let Some(variant) = variant else { return series(name, journey, more) };
+    let comma = if more.is_empty() { "" } else { "," };
+    format!("{name}{{journey=\"{}\",variant=\"{variant}\"{comma}{more}}}", journey.name)
 }
 
 /// The same over one window.
 pub(crate) fn over(name: &str, journey: &Journey, window: Window) -> String {
     series(name, journey, &format!("window=\"{window}\""))
+}
+
+/// The labels by which numbers of a journey are kept apart: variants too, where it has any.
+pub(crate) fn identity(journey: &Journey) -> &'static str {
+    if journey.variants.is_empty() { "journey" } else { "journey, variant" }
+}
+
+/// The same series of every variant.
+pub(crate) fn of_any_variant(name: &str, journey: &Journey) -> String {
+    format!("{name}{{journey=\"{}\"}}", journey.name)
 }
 
 /// A regular expression of these windows.

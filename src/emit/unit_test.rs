@@ -6,11 +6,12 @@ use super::alert;
 use super::decimal::exact;
 use super::guard;
 use super::rule::{minutes, table};
-use super::selector::{over, pessimistic, proven, series};
+use super::selector::{pessimistic, proven};
 use super::tier::{Budget, Tier, tiers, windows};
 use super::yaml::{Yaml, map};
 use crate::journey::Journey;
 use crate::synthetic::catalog;
+use crate::unit::Window;
 
 /// Samples of one phase of a guard's test, one a minute.
 const GUARD_PHASE: u64 = 10;
@@ -71,6 +72,16 @@ fn phased(phases: &[(u64, Value)]) -> String {
         Value::Gone => format!("stale _x{}", samples - 1),
     };
     phases.iter().map(phase).collect::<Vec<_>>().join(" ")
+}
+
+/// A series of all traffic: it carries no `variant`.
+fn series(name: &str, journey: &Journey, more: &str) -> String {
+    let comma = if more.is_empty() { "" } else { "," };
+    format!("{name}{{journey=\"{}\"{comma}{more}}}", journey.name)
+}
+
+fn over(name: &str, journey: &Journey, window: Window) -> String {
+    series(name, journey, &format!("window=\"{window}\""))
 }
 
 fn input(series: String, values: String) -> Yaml {

@@ -16,6 +16,7 @@ use super::fetch::{self, When};
 use super::model::ModelledJourney;
 use super::pass::blocking;
 use crate::algebra::compose::Composer;
+use crate::journey::variant::labels_of;
 use crate::plan::answer::Outcome;
 use crate::plan::budget::{Asked, BudgetPlan};
 use crate::synthetic::evaluation::BudgetEvaluation;
@@ -71,7 +72,9 @@ impl Budgets {
 
     fn is_due(&self, known: &ModelledJourney, now: Timestamp) -> bool {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.journey.objectives.availability.is_some()
+        // A variant lives for hours: what it leaves of weeks says nothing.
+        labels_of(&known.journey.name).1.is_empty()
+            && known.journey.objectives.availability.is_some()
             && all.get(&known.journey.name).is_none_or(|found| {
                 found.digest != known.info.digest || found.asked.plus_millis(PERIOD_MILLIS) <= now
             })

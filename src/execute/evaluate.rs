@@ -8,6 +8,7 @@ use crate::algebra::composition::Composition;
 use crate::journey::Journey;
 use crate::journey::component::ComponentId;
 use crate::journey::evidence::{ComponentEvidence, Evidence, Measurement, Reason};
+use crate::journey::variant::labels_of;
 use crate::plan::read::Reading;
 use crate::synthetic::evaluation::{BudgetEvaluation, Evaluation, Flaw, WindowEvaluation};
 use crate::unit::{Seconds, Timestamp};
@@ -177,7 +178,8 @@ pub(super) fn shadow(known: &ModelledJourney, composer: &mut Composer) -> Evalua
         journey.windows.iter().zip(std::iter::repeat(composed.clone())).filter_map(|(&window, composed)| {
             Some(WindowEvaluation { window, evidence: Arc::new(evidence(window)), composition: composed? })
         });
-    let budget = journey.objectives.availability.as_ref().zip(composed.clone());
+    let whole = labels_of(&journey.name).1.is_empty();
+    let budget = journey.objectives.availability.as_ref().filter(|_| whole).zip(composed.clone());
     let budget = budget.map(|(objective, composition)| BudgetEvaluation {
         time: Timestamp::default(),
         window: objective.window,

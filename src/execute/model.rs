@@ -19,7 +19,7 @@ pub struct ModelledJourney {
 /// Everything that is evaluated, swapped whole on reload.
 #[derive(Debug, Clone)]
 pub struct Model {
-    /// In the order of the spec files.
+    /// In the order of the spec files, each followed by its variants.
     pub journeys: Vec<ModelledJourney>,
     /// How often the model was replaced since the start, from 1.
     pub revision: u64,
@@ -28,7 +28,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// The first model.
+    /// The first model, of these journeys and their variants.
     #[must_use]
     pub fn new(journeys: Vec<Journey>) -> Self {
         Self { journeys: Vec::new(), revision: 0, invalid_since: None }.replaced(journeys)
@@ -39,6 +39,7 @@ impl Model {
     pub fn replaced(&self, journeys: Vec<Journey>) -> Self {
         let journeys = journeys
             .into_iter()
+            .flat_map(Journey::with_variants)
             .map(|journey| {
                 let before = self.journeys.iter().find(|known| known.journey.name == journey.name);
                 let revision = match before {

@@ -112,12 +112,16 @@ impl Engine {
             bytes: 0,
             limit: max_samples,
         };
-        let by_journey: Vec<_> =
-            matchers.matchers().iter().filter(|m| m.name == "journey").cloned().collect();
+        let by_journey: Vec<_> = matchers
+            .matchers()
+            .iter()
+            .filter(|m| select::tells_journeys_apart(m, &settings.external_labels))
+            .cloned()
+            .collect();
         let by_journey =
             MatcherSet::new(by_journey).map_err(|error| SelectError::Matcher(error.to_string()))?;
         let names = select::journeys(self);
-        for name in names.into_iter().filter(|name| by_journey.matches_by(|_| name)) {
+        for name in names.into_iter().filter(|name| select::concerns(&by_journey, name)) {
             answer = self.read_journey(answer, &name, matchers, first, last, horizon).await?;
         }
         answer.finish()

@@ -10,6 +10,7 @@ use super::history::Block;
 use super::model::ModelledJourney;
 use super::samples::PointState;
 use super::selection::{SelectError, Selected, Unanswered};
+use crate::journey::variant::labels_of;
 use crate::promql::matcher::MatcherSet;
 use crate::series::{Labels, MatchOp, Matcher, NAME, STALE_NAN_BITS, Sample, Series};
 use crate::synthetic::catalog;
@@ -40,7 +41,9 @@ pub(super) async fn select(
     let compile =
         |matchers: Vec<Matcher>| MatcherSet::new(matchers).map_err(|e| SelectError::Matcher(e.to_string()));
     let set = compile(matchers.to_vec())?;
-    let by_journey = compile(matchers.iter().filter(|m| m.name == "journey").cloned().collect())?;
+    let external = &engine.settings.external_labels;
+    let by_journey =
+        compile(matchers.iter().filter(|m| tells_journeys_apart(m, external)).cloned().collect())?;
     let interval = engine.interval_millis();
     let newest = engine.last_due((engine.settings.clock)());
     let range = Range {
@@ -52,11 +55,22 @@ pub(super) async fn select(
     }
     let window = only_window(matchers);
     let mut parts = Vec::new();
-    for name in journeys(engine).into_iter().filter(|name| by_journey.matches_by(|_| name)) {
+    for name in journeys(engine).into_iter().filter(|name| concerns(&by_journey, name)) {
         let part = part(engine, &name, &set, window, range, deadline).await?;
         parts.push((name, part));
     }
     finish(engine, &set, parts, range)
+}
+
+/// Whether a matcher says which journeys are meant, or which of their variants.
+pub(super) fn tells_journeys_apart(matcher: &Matcher, external: &Labels) -> bool {
+    matcher.name == "journey" || (matcher.name == "variant" && external.get("variant").is_empty())
+}
+
+/// Whether such matchers mean the journey of this name.
+pub(super) fn concerns(set: &MatcherSet, name: &str) -> bool {
+    let (journey, variant) = labels_of(name);
+    set.matches_by(|label| if label == "variant" { variant } else { journey })
 }
 
 /// Every journey with a past or a future.

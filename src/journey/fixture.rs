@@ -20,6 +20,7 @@ pub(crate) fn journey(operator: Operator, components: Vec<Component>) -> Journey
         components,
         domains: Vec::new(),
         parameters: Vec::new(),
+        variants: Vec::new(),
         governance: Governance {
             evaluation_mode: EvaluationMode::default(),
             dependence: Dependence::default(),

@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 pub mod governance;
 pub mod objective;
 pub mod operator;
+pub mod variant;
 
 use crate::unit::{Quantile, Seconds, Window};
 use component::{Component, ComponentId};
@@ -16,6 +17,7 @@ use domain::FailureDomain;
 use governance::Governance;
 use objective::Objectives;
 use operator::Operator;
+use variant::Variant;
 
 /// A probability that evidence may supply: `parameters.<name>` of the language.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +55,8 @@ pub struct Journey {
     pub domains: Vec<FailureDomain>,
     /// The parameters, addressed by [`operator::ParameterId`].
     pub parameters: Vec<Parameter>,
+    /// What is evaluated besides, for some of the traffic alone.
+    pub variants: Vec<Variant>,
     /// What automation may do with the numbers.
     pub governance: Governance,
     /// SHA-256 of the canonical text of the model, in hex: identifies what was evaluated.
@@ -96,6 +100,9 @@ impl Journey {
             for domain in &component.domains {
                 resolves("domain", domain.0, self.domains.len())?;
             }
+        }
+        for id in self.variants.iter().flat_map(|variant| &variant.components) {
+            resolves("component", id.0, self.components.len())?;
         }
         self.operator.visit(&mut |operator| {
             operator.check()?;

@@ -48,6 +48,14 @@ fn text(journey: &Journey) -> String {
     }
     tables.extend(journey.domains.iter().map(|domain| format!("domain {domain:?}")));
     tables.extend(journey.parameters.iter().map(|parameter| format!("parameter {parameter:?}")));
+    tables.extend(journey.variants.iter().map(|variant| {
+        let mut components: Vec<_> =
+            variant.components.iter().map(|id| journey.components[id.0].name.as_str()).collect();
+        components.sort_unstable();
+        let mut matchers: Vec<String> = variant.matchers.iter().map(ToString::to_string).collect();
+        matchers.sort_unstable();
+        format!("variant {:?} {components:?} {matchers:?} {:?}", variant.name, variant.pod_hash_label)
+    }));
     tables.sort_unstable();
     facts.extend(tables);
     let mut operator = String::from("operator ");

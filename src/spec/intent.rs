@@ -209,6 +209,8 @@ record! {
         required components: NonEmpty<At<ComponentName>> = "components",
         /// What distinguishes their series.
         required matchers: Matchers = "matchers",
+        /// The label of these series that holds the hash of the pod template: a gate then sees to it that the rollout's own pods were measured.
+        optional pod_hash_label: At<SelectingLabel> = "podHashLabel",
     }
 
     /// What fails together.

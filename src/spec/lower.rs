@@ -11,10 +11,13 @@ use super::{default_policy, lint, lower_operator, lower_telemetry};
 use crate::document::decode::{At, Decoder, Placed};
 use crate::document::diagnostic::{Code, did_you_mean};
 use crate::document::tree::NodeId;
-use crate::journey::component::{Component, ComponentKind, LatencyScope, LatencyUnit, Telemetry};
+use crate::journey::component::{
+    Component, ComponentId, ComponentKind, LatencyScope, LatencyUnit, Telemetry,
+};
 use crate::journey::domain::{DomainId, DomainLatency, FailureDomain};
 use crate::journey::governance::{AlertLinks, BurnRatePolicy, BurnRateTier, Governance, RolloutGate};
 use crate::journey::objective::{AvailabilityObjective, LatencyObjective, Objectives};
+use crate::journey::variant::Variant;
 use crate::journey::{Journey, Parameter};
 use crate::openslo::{Catalog, Ratio, Slo};
 use crate::unit::{Probability, Quantile, Seconds, Window};
@@ -91,6 +94,7 @@ pub(crate) fn lower(
         .and_then(|_| Quantile::new(0.99).ok());
     let metadata = intent.metadata.as_ref();
     ignored_fields(spec, decoder);
+    let variants = variants(spec, &components, decoder);
     let journey = Journey {
         name: metadata
             .and_then(|metadata| metadata.name.as_ref())
@@ -118,6 +122,7 @@ pub(crate) fn lower(
         components,
         domains,
         parameters,
+        variants,
         governance: governance?,
         digest: String::new(),
     };
@@ -412,6 +417,52 @@ fn policy(
     Some(BurnRatePolicy { budget_window, page, ticket, links })
 }
 
+/// What is evaluated besides for some of the traffic: matchers can only be put where the spec leaves the queries to be
+/// written here.
+fn variants(spec: &JourneySpec, components: &[Component], decoder: &mut Decoder<'_>) -> Vec<Variant> {
+    let Some(declared) = &spec.variants else { return Vec::new() };
+    let mut variants = Vec::new();
+    for (name, record) in &declared.0 {
+        let Some(record) = record else { continue };
+        let mut ids = Vec::new();
+        for written in record.components.as_ref().map(|list| list.0.items.as_slice()).unwrap_or_default() {
+            let name = &written.value.0;
+            let Some(at) = components.iter().position(|component| component.name == *name) else {
+                if spec.components.is_some() {
+                    let known = components.iter().map(|component| component.name.as_str());
+                    let message = format!("there is no component `{name}`");
+                    decoder.report(Code::UnknownComponent, written.at, message, did_you_mean(name, known));
+                }
+                continue;
+            };
+            match &components[at].telemetry {
+                Some(Telemetry::Histogram { .. }) => {}
+                Some(Telemetry::Queries { .. } | Telemetry::Ratio { .. }) => {
+                    let message = format!(
+                        "`{name}` is measured by queries, into which the matchers of a variant cannot be put; allowed: \
+                         a component with a histogram"
+                    );
+                    let help = "measure it by `histogram` with `matchers` and `success`".to_owned();
+                    decoder.report(Code::OperatorRule, written.at, message, Some(help));
+                }
+                None => {
+                    let message =
+                        format!("`{name}` has no telemetry: nothing is known of it in this variant");
+                    decoder.report(Code::NoTelemetry, written.at, message, None);
+                }
+            }
+            ids.push(ComponentId(at));
+        }
+        let matchers = record.matchers.as_ref().map(|all| lower_telemetry::matchers(all, decoder));
+        ids.sort_unstable();
+        ids.dedup();
+        let matchers = matchers.unwrap_or_default();
+        let pod_hash_label = record.pod_hash_label.as_ref().map(|label| label.value.0.clone());
+        variants.push(Variant { name: name.value.0.clone(), components: ids, matchers, pod_hash_label });
+    }
+    variants
+}
+
 /// Fields that are read but change nothing yet say so.
 fn ignored_fields(spec: &JourneySpec, decoder: &mut Decoder<'_>) {
     let governance = spec.governance.as_ref();
@@ -424,30 +475,6 @@ fn ignored_fields(spec: &JourneySpec, decoder: &mut Decoder<'_>) {
     for output in outputs.into_iter().flatten() {
         let message = "where compiled files go is not the spec's to say: nothing is written outside `--out`";
         decoder.report(Code::Ignored, output.at, message, None);
-    }
-    if let Some(variants) = &spec.variants {
-        let known: Vec<_> = spec
-            .components
-            .as_ref()
-            .map(|table| table.0.iter().map(|(name, _)| name.value.0.as_str()).collect())
-            .unwrap_or_default();
-        for (name, variant) in &variants.0 {
-            let message = format!("the variant `{}` is checked, but not evaluated yet", name.value.0);
-            decoder.report(Code::NotEvaluated, name.at, message, None);
-            let Some(variant) = variant else { continue };
-            for component in
-                variant.components.as_ref().map(|list| list.0.items.as_slice()).unwrap_or_default()
-            {
-                if spec.components.is_some() && !known.contains(&component.value.0.as_str()) {
-                    let help = did_you_mean(&component.value.0, known.iter().copied());
-                    let message = format!("there is no component `{}`", component.value.0);
-                    decoder.report(Code::UnknownComponent, component.at, message, help);
-                }
-            }
-            if let Some(matchers) = &variant.matchers {
-                lower_telemetry::matchers(matchers, decoder);
-            }
-        }
     }
     if let Some(discovery) = spec.evidence.as_ref().and_then(|evidence| evidence.model_discovery.as_ref()) {
         let message = "a discovered model is recorded, but not compared with this one yet";

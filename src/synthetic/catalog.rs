@@ -7,7 +7,7 @@
 pub const PREFIX: &str = "emac_journey_";
 
 /// Every label of synthetic series besides their names and the external ones.
-pub const LABELS: [&str; 14] = [
+pub const LABELS: [&str; 15] = [
     "accepted",
     "component",
     "dependence",
@@ -20,6 +20,7 @@ pub const LABELS: [&str; 14] = [
     "revision",
     "side",
     "source",
+    "variant",
     "verdict",
     "window",
 ];

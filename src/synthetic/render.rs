@@ -7,6 +7,7 @@ use crate::algebra::composition::{Bounded, ByDependence, Composition, Side};
 use crate::algebra::verdict::{Verdict, judge, model_confidence};
 use crate::journey::Journey;
 use crate::journey::evidence::Reason;
+use crate::journey::variant::labels_of;
 use crate::series::Labels;
 use crate::unit::{Probability, Seconds, Window};
 
@@ -50,7 +51,11 @@ impl Samples<'_> {
         if value.is_nan() {
             return;
         }
-        let mut all = Labels::named(name).with("journey", self.journey.name.as_str());
+        let (journey, variant) = labels_of(&self.journey.name);
+        let mut all = Labels::named(name).with("journey", journey);
+        if !variant.is_empty() {
+            all.set("variant", variant);
+        }
         for (label, text) in labels {
             all.set(label, text);
         }

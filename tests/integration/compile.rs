@@ -186,6 +186,9 @@ fn random_spec(seed: u64) -> String {
             rng.random_range(1..5000)
         );
     }
+    if seed.is_multiple_of(3) {
+        text += "  variants: {canary: {components: [c0], matchers: {rollout: canary}, podHashLabel: pod}, b: {components: [c0], matchers: {x: '!~\"y\"'}}}\n";
+    }
     let _ = writeln!(text, "  expression: {}\n  components:", parts[0]);
     for i in 0..n {
         let domains = ["[]", "[d0]", "[d0, d1]", "[k8s/zone]"][rng.random_range(0..4)];

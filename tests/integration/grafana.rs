@@ -82,6 +82,10 @@ fn every_variable_has_values_and_every_panel_has_data() {
         let dashboard = dashboard(name);
         let mut variables = Vec::new();
         for variable in dashboard["templating"]["list"].as_array().unwrap() {
+            if variable["type"] == "textbox" {
+                let value = variable["current"]["value"].as_str().unwrap();
+                variables.push((variable["name"].as_str().unwrap().to_owned(), value.to_owned()));
+            }
             let Some(query) = variable["query"]["query"].as_str() else { continue };
             let query = with_variables(query, &variables);
             let (selector, label) = query

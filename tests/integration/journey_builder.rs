@@ -66,6 +66,7 @@ impl Case {
                 components: Vec::new(),
                 domains: Vec::new(),
                 parameters: Vec::new(),
+                variants: Vec::new(),
                 governance: Governance {
                     evaluation_mode: EvaluationMode::Conservative,
                     dependence: Dependence::SharedFate,

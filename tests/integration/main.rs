@@ -65,6 +65,7 @@ mod simulated_trees;
 mod spec;
 mod tenant;
 mod upstream_guards;
+mod variant;
 mod victoria;
 mod web_config;
 
