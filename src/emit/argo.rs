@@ -66,6 +66,7 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
             ),
         ]));
     };
+    let mut args = Vec::new();
     let at_most = |limit: &str| {
         (
             format!("len(result) == 1 && !isNaN(result[0]) && !isInf(result[0]) && result[0] <= {limit}"),
@@ -74,7 +75,8 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
     };
     if objectives.availability.is_some() {
         let limit = exact(gate.and_then(|gate| gate.max_canary_burn_rate).unwrap_or(1.0));
-        let (success, failure) = at_most(&limit);
+        args.push(argument("max-burn-rate", limit));
+        let (success, failure) = at_most("{{args.max-burn-rate}}");
         let window = format!("window=\"{window}\"");
         let query = of_variant(catalog::ERROR_BUDGET_BURN_RATE_PESSIMISTIC, journey, variant, &window);
         add("error-budget-burn-rate", format!("max by (journey) ({query})"), success, failure);
@@ -85,7 +87,8 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
     if let Some((level, seconds)) = asked.or(promised) {
         let quantile = journey.quantiles.iter().find(|q| (q.get() - level).abs() < 1e-12);
         if let Some(quantile) = quantile {
-            let (success, failure) = at_most(&exact(seconds));
+            args.push(argument("max-latency-seconds", exact(seconds)));
+            let (success, failure) = at_most("{{args.max-latency-seconds}}");
             let matchers = format!("window=\"{window}\",quantile=\"{quantile}\"");
             let query = of_variant(catalog::LATENCY_PESSIMISTIC, journey, variant, &matchers);
             add("latency-seconds", format!("max by (journey) ({query})"), success, failure);
@@ -103,9 +106,9 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
         let seen = "len(result) == 1 && !isNaN(result[0]) && !isInf(result[0]) && result[0] > 0".to_owned();
         add(&format!("own-pods-measured-{component}"), query, seen, "false".to_owned());
     }
-    let mut args = vec![map([("name", "prometheus-address".into()), ("value", address.to_owned().into())])];
+    args.push(argument("prometheus-address", address.to_owned()));
     if let Some(variant) = gated {
-        args.push(map([("name", "variant".into()), ("value", variant.name.clone().into())]));
+        args.push(argument("variant", variant.name.clone()));
         if variant.pod_hash_label.is_some() {
             // Its value is the rollout's: see the snippet.
             args.push(map([("name", POD_HASH.into())]));
@@ -123,6 +126,12 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
         ),
         ("spec", map([("args", Yaml::List(args)), ("metrics", Yaml::List(metrics))])),
     ]))
+}
+
+/// An argument of the template and its value unless a rollout gives another. The limits are arguments so that they stand
+/// together, right below the file's provenance.
+fn argument(name: &'static str, value: String) -> Yaml {
+    map([("name", name.into()), ("value", value.into())])
 }
 
 /// The argument that holds the hash of the rollout's pod template.

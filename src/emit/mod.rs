@@ -85,8 +85,9 @@ pub fn artifacts(
         text
     };
     let written = |document: &yaml::Yaml| {
-        let mut text = started(1 << 14);
+        let mut text = String::with_capacity(1 << 14);
         yaml::render(document, Layout::Block, &mut text);
+        provenance::put(&header, &mut text);
         text
     };
     let rules =

@@ -12,7 +12,7 @@ use crate::unit::Window;
 const OBSERVED: Window = Window::FIVE_MINUTES;
 
 pub(crate) fn group(journey: &Journey) -> Group {
-    let mut rules = Vec::new();
+    let mut rules = observed(journey);
     let mut copy = |name: &str, by: &str, worst: &str, of: &str| {
         rules.push(Rule::Record {
             name: format!("journey:{name}"),
@@ -57,7 +57,6 @@ pub(crate) fn group(journey: &Journey) -> Group {
     }
     copy("gate", ", window, verdict", "min", catalog::GATE);
     copy("evidence_age_seconds", "", "max", catalog::EVIDENCE_AGE);
-    rules.extend(observed(journey));
     Group { name: format!("emac.{}.records", journey.name), rules }
 }
 
@@ -75,7 +74,7 @@ fn observed(journey: &Journey) -> Vec<Rule> {
     };
     let total = format!("sum({})", with_window(total.trim(), OBSERVED));
     // Where nothing succeeds the series of successes may be absent: that is 0, not "no data".
-    let good = format!("sum({})\nor\n{total} * 0", with_window(good.trim(), OBSERVED));
+    let good = format!("sum({}) or\n{total} * 0", with_window(good.trim(), OBSERVED));
     let mut rules = vec![
         Rule::Record { name: "journey:observed_good:5m".to_owned(), expr: good, labels: label(None) },
         Rule::Record { name: "journey:observed_total:5m".to_owned(), expr: total, labels: label(None) },

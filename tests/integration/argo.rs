@@ -236,12 +236,24 @@ fn run(metric: &Value, answer: impl Fn(f64) -> Answer) -> Phase {
 
 fn templates() -> Vec<(String, Value)> {
     let all = examples().into_iter().filter_map(|(name, artifacts)| {
-        let text = artifact(&artifacts, "argo/analysis-template.yaml")?.to_owned();
-        Some((name, serde_saphyr::from_str(&text).unwrap()))
+        let text = artifact(&artifacts, "argo/analysis-template.yaml")?;
+        Some((name, serde_saphyr::from_str(&with_limits(text)).unwrap()))
     });
     let all: Vec<_> = all.collect();
     assert!(all.len() >= 6);
     all
+}
+
+/// A template with its limits put in where its conditions refer to them, as Argo does with all arguments.
+pub(crate) fn with_limits(template: &str) -> String {
+    let parsed: Value = serde_saphyr::from_str(template).unwrap();
+    let args = parsed["spec"]["args"].as_array().unwrap();
+    let limits = args.iter().filter(|arg| arg["name"].as_str().unwrap().starts_with("max-"));
+    limits.fold(template.to_owned(), |text, arg| {
+        let name = format!("{{{{args.{}}}}}", arg["name"].as_str().unwrap());
+        assert_eq!(text.matches(&name).count(), 2, "both conditions take {name}");
+        text.replace(&name, arg["value"].as_str().unwrap())
+    })
 }
 
 fn metrics(template: &Value) -> &[Value] {

@@ -27,7 +27,7 @@ spec:
 /// Compiled for a journey of this name: burn rate in 5m at most 1, p99 in 5m at most 0.4 s, age of the evidence at most 120 s.
 fn shipped() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/rules/checkout/argo/analysis-template.yaml");
-    std::fs::read_to_string(path).unwrap()
+    crate::argo::with_limits(&std::fs::read_to_string(path).unwrap())
 }
 
 /// What the provider says of one metric.

@@ -407,25 +407,22 @@ fn every_file_says_where_it_comes_from_and_the_same_spec_gives_the_same_bytes() 
     }
 }
 
-/// How many hunks a reviewer sees who ignores the line that names the digest, as `git diff -I` does.
-fn hunks(old: &str, new: &str) -> usize {
+/// How many hunks `diff` shows with these options.
+fn hunks(options: &[&str], old: &str, new: &str) -> usize {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("a"), old).unwrap();
     std::fs::write(folder.path().join("b"), new).unwrap();
-    let output = Command::new("diff")
-        .args(["-u", "-I", emit::MARK, "a", "b"])
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
+    let output =
+        Command::new("diff").args(options).args(["a", "b"]).current_dir(folder.path()).output().unwrap();
     stdout(&output).lines().filter(|line| line.starts_with("@@")).count()
 }
 
 /// What differs between what two specs compile to, without the reports: files and their hunks.
-fn changed(before: &[Artifact], after: &[Artifact]) -> BTreeMap<String, usize> {
+fn changed(options: &[&str], before: &[Artifact], after: &[Artifact]) -> BTreeMap<String, usize> {
     let runs = |(old, _): &(&Artifact, &Artifact)| !old.path.contains("/report/");
     let pairs = before.iter().zip(after).filter(runs);
     pairs
-        .map(|(old, new)| (old.path.clone(), hunks(&old.text, &new.text)))
+        .map(|(old, new)| (old.path.clone(), hunks(options, &old.text, &new.text)))
         .filter(|(_, hunks)| *hunks > 0)
         .collect()
 }
@@ -434,14 +431,23 @@ fn timeouts_spec() -> String {
     std::fs::read_to_string(root().join("examples/specs/timeouts/journey.yaml")).unwrap()
 }
 
+/// As a reviewer sees it: every file that runs has one hunk, which holds the new digest and, in a file that the change
+/// concerns, what it changes.
 #[test]
-fn a_change_of_one_line_is_at_most_one_hunk_in_each_artifact_that_runs() {
+fn a_change_of_one_line_is_one_hunk_in_each_artifact_that_runs() {
     let spec = timeouts_spec();
+    let spec = spec.replacen(
+        "  governance:",
+        "  governance:\n    progressiveDelivery: {gate: {maxCanaryBurnRate: 1.0}}",
+        usize::from(!spec.contains("progressiveDelivery")),
+    );
     let before = compiled(&one(&spec), Target::Prometheus);
+    let name = one(&spec).name;
     let (gate, records) = ("argo/analysis-template.yaml", "prometheus/recording-rules.yaml");
     for (from, to, touched) in [
         ("target: 0.999", "target: 0.9995", None),
         ("threshold: 400ms", "threshold: 350ms", Some(gate)),
+        ("maxCanaryBurnRate: 1.0", "maxCanaryBurnRate: 2.0", Some(gate)),
         ("p_hit: {value: 0.8}", "p_hit: {value: 0.7}", None),
         ("Timeout(200ms;", "Timeout(150ms;", None),
         ("service_name: front}", "service_name: edge}", None),
@@ -450,11 +456,24 @@ fn a_change_of_one_line_is_at_most_one_hunk_in_each_artifact_that_runs() {
             "goodEventQuery: sum(rate(checkout_total{outcome=\"paid\"}",
             Some(records),
         ),
+        (
+            "totalEventQuery: sum(rate(checkout_total",
+            "totalEventQuery: sum(rate(checkouts_total",
+            Some(records),
+        ),
     ] {
         assert!(spec.contains(from), "{from}");
         let after = compiled(&one(&spec.replacen(from, to, 1)), Target::Prometheus);
-        let expected = touched.map(|file| (format!("{}/{file}", one(&spec).name), 1)).into_iter().collect();
-        assert_eq!(changed(&before, &after), expected, "{from}");
+        let every: BTreeMap<_, _> = before
+            .iter()
+            .filter(|artifact| !artifact.path.contains("/report/"))
+            .map(|artifact| (artifact.path.clone(), 1))
+            .collect();
+        assert_eq!(changed(&["-U3"], &before, &after), every, "{from}");
+        // Beside the digest, only what the change concerns.
+        let expected: BTreeMap<_, _> =
+            touched.map(|file| (format!("{name}/{file}"), 1)).into_iter().collect();
+        assert_eq!(changed(&["-U3", "-I", emit::MARK], &before, &after), expected, "{from}");
     }
 }
 
