@@ -12,6 +12,7 @@ mod http_requests;
 mod mutation;
 mod remote_reads;
 mod specs;
+mod upstream_answers;
 
 use std::time::{Duration, Instant};
 

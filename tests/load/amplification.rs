@@ -42,6 +42,7 @@ fn report(what: &str, sent: usize, good: usize, came: usize) {
 #[test]
 #[ignore = "long: a study of a minute"]
 fn amplification_while_the_upstream_ails() {
+    let _alone = crate::alone();
     for (what, ailment, requests, patience) in [
         ("500", Ailment::Status(500), 2_000, 5_000),
         ("502", Ailment::Status(502), 2_000, 5_000),
@@ -66,6 +67,7 @@ fn amplification_while_the_upstream_ails() {
 #[test]
 #[ignore = "long: a study of half a minute"]
 fn amplification_in_a_brown_out() {
+    let _alone = crate::alone();
     for (arm, more) in [("with the limiter", &[][..]), ("without", &["--upstream.limiter=false"])] {
         let runtime = runtime();
         let upstream = Upstream::start(&runtime, 16, Duration::from_millis(400), 0);

@@ -97,7 +97,8 @@ impl Client {
     }
 }
 
-/// Requests at a rate, whether those before are answered or not, from clients with this patience.
+/// Requests at a rate, whether those before are answered or not, from clients with this patience; in the order of
+/// their ends.
 pub(crate) async fn at_rate(
     address: &str,
     target: &str,

@@ -31,6 +31,7 @@ fn past() -> Past {
 #[test]
 #[ignore = "long: a study of half a minute"]
 fn a_thousand_identical_cold_queries() {
+    let _alone = crate::alone();
     for clients in [1, 1_000] {
         let runtime = runtime();
         let upstream = Upstream::start(&runtime, 1_000, Duration::from_secs(2), 0);
@@ -65,6 +66,7 @@ fn a_thousand_identical_cold_queries() {
 #[test]
 #[ignore = "long: a study of half a minute"]
 fn a_lone_client_that_never_waits_long_enough() {
+    let _alone = crate::alone();
     let runtime = runtime();
     let upstream = Upstream::start(&runtime, 1_000, Duration::from_secs(3), 0);
     let emac = Emac::start(&upstream.url, &[]);

@@ -92,6 +92,12 @@ impl Drop for Emac {
     }
 }
 
+/// One study after the other, also where the test runner has threads: they would measure one another.
+pub(crate) fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static STUDY: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    STUDY.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }

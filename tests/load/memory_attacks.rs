@@ -31,6 +31,7 @@ fn escaped(text: &str) -> String {
 #[test]
 #[ignore = "long: a study of two minutes"]
 fn one_process_through_all_attacks() {
+    let _alone = crate::alone();
     let runtime = runtime();
     let upstream = Upstream::start(&runtime, 1_000, Duration::ZERO, 64 << 20);
     let mut emac = Emac::start(&upstream.url, &[]);

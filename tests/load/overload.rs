@@ -15,6 +15,7 @@ const CAPACITY: f64 = 400.0;
 #[test]
 #[ignore = "long: a study of a minute"]
 fn goodput_at_five_times_the_load() {
+    let _alone = crate::alone();
     for (arm, more) in [("with the limiter", &[][..]), ("without", &["--upstream.limiter=false"])] {
         let runtime = runtime();
         let upstream = Upstream::start(&runtime, 16, Duration::from_millis(40), 0);
@@ -47,6 +48,7 @@ fn goodput_at_five_times_the_load() {
 #[test]
 #[ignore = "long: a study of three minutes"]
 fn recovery_after_a_brown_out() {
+    let _alone = crate::alone();
     for (arm, more) in [("with the limiter", &[][..]), ("without", &["--upstream.limiter=false"])] {
         let runtime = runtime();
         let upstream = Upstream::start(&runtime, 16, Duration::from_millis(40), 0);

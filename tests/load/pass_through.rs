@@ -16,6 +16,7 @@ const BIG: &str = "/api/v1/query?query=big&time=1";
 #[test]
 #[ignore = "long: a study of a minute"]
 fn latency_at_a_thousand_requests_a_second() {
+    let _alone = crate::alone();
     let runtime = runtime();
     let upstream = Upstream::start(&runtime, 1_000, Duration::ZERO, 0);
     let emac = Emac::start(&upstream.url, &[]);
@@ -31,8 +32,15 @@ fn latency_at_a_thousand_requests_a_second() {
         let refused = done.iter().filter(|(_, outcome)| outcome.status != 200).count();
         assert!(refused * 100 < done.len(), "{what}: {refused} not answered well");
         let mut took: Vec<Duration> = done.iter().map(|(_, outcome)| outcome.took).collect();
+        // Others use the machine too: the quietest second shows what it does by itself.
+        let seconds = done.chunks(1_000).map(|second| {
+            let mut took: Vec<Duration> = second.iter().map(|(_, outcome)| outcome.took).collect();
+            quantile(&mut took, 0.99)
+        });
+        let quietest = seconds.fold(f64::INFINITY, f64::min);
         println!(
-            "1,000 requests/s, {what}: p50 {:.3} ms, p99 {:.3} ms, {refused} of {} not answered well",
+            "1,000 requests/s, {what}: p50 {:.3} ms, p99 {:.3} ms, in the quietest second {quietest:.3} ms, \
+             {refused} of {} not answered well",
             quantile(&mut took, 0.5),
             quantile(&mut took, 0.99),
             done.len()
@@ -41,7 +49,7 @@ fn latency_at_a_thousand_requests_a_second() {
 }
 
 /// The medians of asking both in turns, over one connection each.
-async fn in_turns(what: &str, direct: &str, through: &str, target: &str, rounds: usize) -> f64 {
+async fn in_turns(what: &str, direct: &str, through: &str, target: &str, rounds: usize) {
     let (mut direct, mut through) = (Client::new(direct), Client::new(through));
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for round in 0..rounds {
@@ -54,13 +62,23 @@ async fn in_turns(what: &str, direct: &str, through: &str, target: &str, rounds:
             took.push(outcome.took);
         }
     }
+    // Others use the machine too: the quietest twentieth shows what it does by itself.
+    let blocks = a.chunks_mut(rounds / 20).zip(b.chunks_mut(rounds / 20));
+    let blocks = blocks.map(|(a, b)| (quantile(a, 0.5), quantile(b, 0.5)));
+    let quietest = blocks.min_by(|a, b| (a.0 + a.1).total_cmp(&(b.0 + b.1))).unwrap();
     let (a, b) = (quantile(&mut a, 0.5), quantile(&mut b, 0.5));
-    println!("{what}, p50 of {rounds}: direct {a:.3} ms, through {b:.3} ms, {:.2}×", b / a);
-    b / a
+    println!(
+        "{what}, p50 of {rounds}: direct {a:.3} ms, through {b:.3} ms, {:.2}×; in the quietest twentieth \
+         {:.3} and {:.3} ms, {:.2}×",
+        b / a,
+        quietest.0,
+        quietest.1,
+        quietest.1 / quietest.0
+    );
 }
 
 /// Requests a second over sixteen connections, direct and through, in turns.
-async fn rates(what: &str, direct: &str, through: &str, target: &'static str) -> f64 {
+async fn rates(what: &str, direct: &str, through: &str, target: &'static str) {
     let mut rates = [0.0; 4];
     for (rate, address) in rates.iter_mut().zip([direct, through, direct, through]) {
         let begun = Instant::now();
@@ -85,12 +103,12 @@ async fn rates(what: &str, direct: &str, through: &str, target: &'static str) ->
         "{what}, 16 connections: direct {:.0}/s and {:.0}/s, through {:.0}/s and {:.0}/s, {ratio:.2}×",
         rates[0], rates[2], rates[1], rates[3]
     );
-    ratio
 }
 
 #[test]
 #[ignore = "long: a study of a minute; what is asked of a Prometheus needs one"]
 fn through_and_direct_in_turns() {
+    let _alone = crate::alone();
     let runtime = runtime();
     let upstream = Upstream::start(&runtime, 1_000, Duration::ZERO, 5 << 20);
     let emac = Emac::start(&upstream.url, &[]);
@@ -125,6 +143,7 @@ fn through_and_direct_in_turns() {
 #[test]
 #[ignore = "long: a study"]
 fn work_ends_with_its_client() {
+    let _alone = crate::alone();
     let runtime = runtime();
     let upstream = Upstream::start(&runtime, 1_000, Duration::from_secs(60), 0);
     let emac = Emac::start(&upstream.url, &[]);

@@ -27,6 +27,7 @@ async fn normal(address: &str) -> (usize, Vec<Duration>) {
 #[test]
 #[ignore = "long: a study of a minute"]
 fn idle_and_half_open_connections() {
+    let _alone = crate::alone();
     let runtime = runtime();
     let upstream = Upstream::start(&runtime, 1_000, Duration::ZERO, 64 << 20);
     let emac = Emac::start(&upstream.url, &[]);
@@ -70,6 +71,7 @@ fn idle_and_half_open_connections() {
 #[test]
 #[ignore = "long: a study of a minute"]
 fn slow_readers_of_large_answers() {
+    let _alone = crate::alone();
     let runtime = runtime();
     let upstream = Upstream::start(&runtime, 1_000, Duration::ZERO, 64 << 20);
     let emac = Emac::start(&upstream.url, &[]);

@@ -38,6 +38,7 @@ fn spec(n: u64) -> String {
 #[test]
 #[ignore = "long: ten minutes, or EMAC_SOAK_SECONDS"]
 fn reloads_under_load_neither_fail_requests_nor_grow() {
+    let _alone = crate::alone();
     let seconds = std::env::var("EMAC_SOAK_SECONDS").map_or(600, |text| text.parse().unwrap());
     let runtime = runtime();
     let upstream = Upstream::start(&runtime, 1_000, Duration::from_millis(2), 0);
