@@ -31,6 +31,9 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// The stack of a worker, in bytes: a nested query is parsed and planned by recursion, below every layer of the server.
 pub(super) const STACK: usize = 8 << 20;
 
+/// The most threads that compose, decode and evaluate: each keeps some memory of what it did for a while.
+const BLOCKING_THREADS: usize = 64;
+
 /// How often the upstream is asked how it evaluates, before it has said so.
 const DIALECT_RETRY: Duration = Duration::from_secs(5);
 /// How often after that: it may be upgraded.
@@ -96,8 +99,11 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Faults);
         }
     };
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().thread_stack_size(STACK).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(args, &config, journeys))?;
     Ok(Outcome::Done)
 }

@@ -30,6 +30,9 @@ const CONCURRENCY: usize = 8;
 /// What one point of the grid takes in a selection, in bytes; a generous guess.
 const POINT_BYTES: usize = 256;
 
+/// What one value of an evaluation takes, in what an expression is made of and in what it makes, in bytes.
+const VALUE_BYTES: usize = 32;
+
 /// The most samples read and values made by a query that counts as small.
 const SMALL: usize = 100_000;
 
@@ -111,7 +114,7 @@ pub enum RunError {
 /// answer: a rule keeps firing on an error, and resolves on emptiness.
 pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Result<Run, RunError> {
     let begun = Instant::now();
-    let _held = running.memory.reserve(selection_bytes(engine, &plan)).map_err(|_| RunError::Busy)?;
+    let selections = running.memory.reserve(selection_bytes(engine, &plan)).map_err(|_| RunError::Busy)?;
     let deadline = tokio::time::Instant::from_std(running.deadline);
     let fetching =
         async { tokio::try_join!(answers(engine, &plan, &running), ours(engine, &plan, &running)) };
@@ -130,9 +133,12 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
     let all = answered.series.iter().chain(&series_of_ours).flatten();
     let (samples, series) =
         all.fold((0, 0), |(samples, series), one| (samples + one.samples.len(), series + 1));
-    // Each holds its series and its values: as many large ones at once as there may be memory for. Small ones need no
-    // turn, so that a few slow queries of somebody's do not keep rules from their answers.
-    let turn = if samples + series * plan.grid().points() <= SMALL {
+    // Each holds its series and its values, also those of the steps of its subqueries: as many at once as there may be
+    // memory for. Small ones need no turn, so that a few slow queries of somebody's do not keep rules from their answers.
+    let steps = plan.query().most_steps(plan.grid(), &options)?.max(plan.grid().points());
+    let values = steps.saturating_mul(series);
+    let made = running.memory.reserve(values.saturating_mul(VALUE_BYTES)).map_err(|_| RunError::Busy)?;
+    let turn = if samples.saturating_add(values) <= SMALL {
         None
     } else {
         let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&engine.evaluations).acquire_owned()).await;
@@ -140,7 +146,8 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
     };
     let work = tokio::task::spawn_blocking(move || -> Result<(Evaluated, Duration), RunError> {
         // Given back when the work is done, though nobody may wait any more.
-        let (begun, _turn, _reserved) = (Instant::now(), turn, answered.reserved);
+        let _held = (turn, answered.reserved, selections, made);
+        let begun = Instant::now();
         let gathered = Gathered::new(&plan, answered.series, series_of_ours)
             .map_err(|fault| RunError::Unusable { upstream, fault })?;
         let evaluated = evaluate(plan.query(), plan.grid(), plan.range_query(), &options, &gathered)?;

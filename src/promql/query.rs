@@ -155,6 +155,19 @@ impl Query {
         Ok(all)
     }
 
+    /// The most steps at which a selector is looked at: those of `grid`, or of a subquery.
+    ///
+    /// # Errors
+    /// [`EvaluationError::TooManySubquerySteps`].
+    pub fn most_steps(&self, grid: &StepGrid, options: &Options) -> Result<usize, EvaluationError> {
+        let mut most = 0;
+        let query = query_times(grid, true);
+        visit_selectors(&self.root, Grid::of(grid), query, options, &mut |_, grid, _, _| {
+            most = most.max(grid.count);
+        })?;
+        Ok(most)
+    }
+
     /// What an evaluation on `grid` reads, once for each different selection.
     ///
     /// # Errors
@@ -312,6 +325,7 @@ mod tests {
         let seconds: Vec<Vec<i64>> =
             times.iter().map(|times| times.iter().map(|time| time.millis() / 1_000).collect()).collect();
         assert_eq!(seconds, [vec![540, 600], vec![540, 600, 660], vec![5]]);
+        assert_eq!(query.most_steps(&grid, &Options::default()), Ok(3));
         let query = Query::parse("max_over_time(y[10y:1ms])", 100).unwrap();
         assert!(query.looked_at(&grid, &Options::default()).is_err());
         assert!(query.selections(&grid, &Options::default()).is_err());
