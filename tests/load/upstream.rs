@@ -13,6 +13,19 @@ const VECTOR: &str =
     r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]}]}}"#;
 const EMPTY_MATRIX: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
 
+/// Series of the answer to a target with `wide=`: some 20 MB, which as values are ten times that.
+const WIDE: usize = 200_000;
+
+fn vector_of(series: usize) -> String {
+    let one = |i: usize| {
+        format!(
+            r#"{{"metric":{{"__name__":"wide","instance":"host-{i}:9100","job":"node"}},"value":[1,"1"]}}"#
+        )
+    };
+    let all: Vec<String> = (0..series).map(one).collect();
+    format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{}]}}}}"#, all.join(","))
+}
+
 pub(crate) struct Upstream {
     pub(crate) url: String,
     pub(crate) shared: Arc<Shared>,
@@ -160,8 +173,15 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
             }
             _ => {}
         }
-        let body: &[u8] =
-            if target.contains("query_range") { EMPTY_MATRIX.as_bytes() } else { VECTOR.as_bytes() };
+        let wide;
+        let body: &[u8] = if target.contains("wide=") {
+            wide = vector_of(WIDE);
+            wide.as_bytes()
+        } else if target.contains("query_range") {
+            EMPTY_MATRIX.as_bytes()
+        } else {
+            VECTOR.as_bytes()
+        };
         let big = if target.contains("big") { shared.big } else { 0 };
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
