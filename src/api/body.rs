@@ -61,14 +61,14 @@ pub(crate) async fn read(
     reserved: &mut Reserved,
 ) -> Result<Bytes, ReadError> {
     let mut read = BytesMut::new();
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| ReadError::Broken(error.to_string()))?;
         if let Ok(data) = frame.into_data() {
             if read.len() + data.len() > limit {
                 return Err(ReadError::TooLarge(limit));
             }
-            read.extend_from_slice(&data);
-            reserved.grow_to(read.len())?;
+            reserved.append(&mut read, &data, announced, limit)?;
         }
     }
     Ok(read.freeze())

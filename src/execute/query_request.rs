@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Body as _;
 
 use crate::promql::expression::ValueType;
 use crate::promql::pushdown::{Request as Planned, When};
@@ -234,14 +235,15 @@ fn request(
 /// Reads an answer whole, up to `limit` bytes. `reserved` grows by what is held.
 pub(super) async fn read(mut body: Body, limit: usize, reserved: &mut Reserved) -> Result<Bytes, String> {
     let mut read = BytesMut::new();
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|fault| format!("the answer broke off: {fault}"))?;
         if let Ok(data) = frame.into_data() {
             if read.len() + data.len() > limit {
                 return Err(format!("the answer is larger than {limit} bytes"));
             }
-            read.extend_from_slice(&data);
-            reserved.grow_to(read.len()).map_err(|fault| fault.to_string())?;
+            let appended = reserved.append(&mut read, &data, announced, limit);
+            appended.map_err(|fault| fault.to_string())?;
         }
     }
     Ok(read.freeze())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Accounts are kept in units of this many bytes.
@@ -72,6 +73,35 @@ impl MemoryBudget {
 }
 
 impl Reserved {
+    /// Appends `data` to what is `held` of a body of at most `limit` bytes, `expected` if it says how many. Room is counted
+    /// before it is made: a buffer that doubles has up to twice of what it holds.
+    ///
+    /// # Errors
+    /// [`Exhausted`]; nothing was appended.
+    pub fn append(
+        &mut self,
+        held: &mut BytesMut,
+        data: &[u8],
+        expected: usize,
+        limit: usize,
+    ) -> Result<(), Exhausted> {
+        let needed = held.len() + data.len();
+        if needed > held.capacity() {
+            let room = needed.max(expected).max(2 * held.capacity()).min(limit.max(needed));
+            self.grow_to(room)?;
+            if held.is_empty() {
+                *held = BytesMut::with_capacity(room);
+            } else {
+                // Not `reserve`, which may make more room than was counted.
+                let mut larger = BytesMut::with_capacity(room);
+                larger.extend_from_slice(held);
+                *held = larger;
+            }
+        }
+        held.extend_from_slice(data);
+        Ok(())
+    }
+
     /// How many bytes.
     #[must_use]
     pub const fn bytes(&self) -> usize {
@@ -129,5 +159,21 @@ mod tests {
         assert_eq!(budget.in_use(), 0);
         assert!(budget.reserve(101 << 10).is_err());
         assert!(budget.reserve(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn what_is_read_takes_no_more_room_than_was_counted() {
+        let budget = MemoryBudget::new(1 << 20);
+        for expected in [0, 300_000, 10_000_000] {
+            let (mut reserved, mut held) = (budget.open(), BytesMut::new());
+            for _ in 0..300 {
+                reserved.append(&mut held, &[1; 1_000], expected.min(400_000), 400_000).unwrap();
+                assert!(held.capacity() <= reserved.bytes() && reserved.bytes() <= 401_408);
+            }
+            assert_eq!((held.len(), held.iter().all(|byte| *byte == 1)), (300_000, true));
+        }
+        let (mut reserved, mut held) = (budget.open(), BytesMut::new());
+        assert!(reserved.append(&mut held, &[1], 2 << 20, 4 << 20).is_err());
+        assert_eq!((held.len(), budget.in_use()), (0, 0));
     }
 }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::upstream::memory::{Exhausted, Reserved};
 
@@ -52,14 +52,14 @@ pub(super) async fn read(
     reserved: &mut Reserved,
 ) -> Result<Bytes, BodyError> {
     let mut raw = BytesMut::new();
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX).min(limit);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| BodyError::Broken(super::chain(&e)))?;
         if let Ok(data) = frame.into_data() {
             if raw.len() + data.len() > limit {
                 return Err(BodyError::TooLarge(limit));
             }
-            raw.extend_from_slice(&data);
-            reserved.grow_to(raw.len())?;
+            reserved.append(&mut raw, &data, announced, limit)?;
         }
     }
     let raw = raw.freeze();
