@@ -152,23 +152,26 @@ fn native_histograms_are_evidence_with_narrow_bounds() {
         path("emac.yaml", "evaluation: {interval: 1s, delay: 1s, retention: 1m}\n"),
     );
     let binary = Binary::start(&["--upstream.url", prometheus.url(), "--spec", &spec, "--config", &config]);
-    let mut number = |query: &str, above: f64| {
+    let mut number = |query: &str, is_wanted: &dyn Fn(f64) -> bool| {
         wait_for(query, || {
             thousands += 10.0;
             exporter.set_bytes(&page(thousands));
             let answer = get(&format!("{}/api/v1/query?query={}", binary.url, escape(query))).json();
             let value = answer["data"]["result"][0]["value"][1].as_str()?.parse::<f64>().ok()?;
-            (value > above && value.is_finite()).then_some(value)
+            is_wanted(value).then_some(value)
         })
     };
     // Enough calls, then bounds of at least so many: every page holds the same shares.
-    number("histogram_count(sum(increase(rq_seconds[5m])))", 1e6);
+    number("histogram_count(sum(increase(rq_seconds[5m])))", &|count| count > 1e6);
     let p99 = |side: &str| {
         format!(r#"emac_journey_latency_{side}_seconds{{journey="native",quantile="0.99",window="5m"}}"#)
     };
-    let bound = number(&p99("pessimistic"), 0.0);
-    let estimate = number(&p99("estimate"), 0.0);
-    let availability = number(r#"emac_journey_availability_estimate{journey="native",window="5m"}"#, 0.0);
+    // Series that began at different scrapes are extrapolated over different times: the shares are right once that is
+    // little of the window.
+    let availability = r#"emac_journey_availability_estimate{journey="native",window="5m"}"#;
+    number(availability, &|estimate| (estimate - 0.99).abs() < 1e-3);
+    let bound = number(&p99("pessimistic"), &|bound| bound > 0.0 && bound.is_finite());
+    let estimate = number(&p99("estimate"), &|estimate| estimate > 0.0 && estimate.is_finite());
     // A Prometheus that has just begun retains less than the error budget's window.
     let missing = escape(r#"emac_journey_evidence_missing{reason!="retention"} == 1"#);
     let missing = get(&format!("{}/api/v1/query?query={missing}", binary.url)).json();
@@ -178,7 +181,6 @@ fn native_histograms_are_evidence_with_narrow_bounds() {
     assert!((estimate / truth - 1.0).abs() < 0.01, "estimate {estimate}, truth {truth}");
     // The coarser of the two instances has four buckets to a power of two: an edge is at most 2^(1/4) away.
     assert!(bound >= truth && bound < truth * 1.3, "bound {bound}, truth {truth}");
-    assert!((availability - 0.99).abs() < 1e-3, "{availability}");
 
     let check = |spec: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_emac"))
