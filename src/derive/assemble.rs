@@ -22,7 +22,7 @@ use crate::journey::Journey;
 use crate::journey::component::{Component, Telemetry};
 use crate::journey::evidence::{ComponentEvidence, Evidence, Measurement};
 use crate::journey::governance::{BucketError, Dependence, EvaluationMode};
-use crate::unit::{Probability, Seconds};
+use crate::unit::{Probability, Quantile, Seconds};
 
 /// Composes the journey over this evidence and derives how; `age` is that of the oldest evidence used.
 #[must_use]
@@ -32,8 +32,54 @@ pub fn explain(
     evidence: &Evidence,
     age: Option<Seconds>,
 ) -> Derivation {
-    let composition = composer.compose(journey, evidence, &explained_quantiles());
+    let mut composition = composer.compose(journey, evidence, &[]);
+    let more: Vec<Quantile> = explained_quantiles()
+        .into_iter()
+        .filter(|level| composition.latency.iter().all(|known| known.quantile != *level))
+        .collect();
+    if !more.is_empty() {
+        // Grids reach for the highest level. Those that the journey publishes are explained as they are published.
+        let wider = composer.compose(journey, evidence, &more);
+        composition.latency = with_more(&composition.latency, wider.latency);
+    }
     Derivation::new(journey, evidence, &composition, age)
+}
+
+/// The published levels, and between them those of `all` that are not: within what is known of the levels around them.
+fn with_more(published: &[LatencyQuantile], all: Vec<LatencyQuantile>) -> Vec<LatencyQuantile> {
+    let mut merged: Vec<LatencyQuantile> = Vec::with_capacity(all.len());
+    for mut next in all {
+        if let Some(known) = published.iter().find(|known| known.quantile == next.quantile) {
+            merged.push(known.clone());
+            continue;
+        }
+        // A bound of a higher level bounds a lower one from above, and a lower one's a higher one from below.
+        let above = published.iter().find(|known| known.quantile.get() > next.quantile.get());
+        if let Some(above) = above {
+            limit(&mut next, above, |own, above| if above < own { above } else { own });
+        }
+        if let Some(below) = merged.last() {
+            limit(&mut next, below, |own, below| if below > own { below } else { own });
+        }
+        merged.push(next);
+    }
+    merged
+}
+
+fn limit(next: &mut LatencyQuantile, other: &LatencyQuantile, pick: fn(Seconds, Seconds) -> Seconds) {
+    for (value, other) in [
+        (&mut next.value.estimate, other.value.estimate),
+        (&mut next.value.pessimistic, other.value.pessimistic),
+        (&mut next.value.optimistic, other.value.optimistic),
+    ] {
+        *value = pick(*value, other);
+    }
+    for (dependence, interval) in &mut next.by_dependence {
+        if let Some(other) = other.by_dependence.get(dependence) {
+            interval.lower = pick(interval.lower, other.lower);
+            interval.upper = pick(interval.upper, other.upper);
+        }
+    }
 }
 
 impl Derivation {

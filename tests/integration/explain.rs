@@ -24,6 +24,33 @@ fn json(case: &Case) -> Value {
     serde_json::to_value(derived(case)).unwrap()
 }
 
+#[test]
+fn what_is_published_is_explained_as_it_is_published() {
+    let edges = vec![0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
+    let seen = |t: &f64| 3_000.0 * (1.0 - (-t / 0.04).exp());
+    let counts = edges.iter().map(seen).chain([3_000.0]).collect();
+    let histogram = ClassicHistogram::new(edges, counts).unwrap();
+    let service = Measurement::Counts(Counts::new(3_010.0, 3_000.0, Some(histogram), None).unwrap());
+    for published in [vec![0.99], vec![0.5, 0.9, 0.99], vec![0.95]] {
+        let mut case = Case::new(Operator::Series(leaves(8))).components(8, &service, &[]);
+        case.journey.quantiles = published.iter().map(|&q| quantile(q)).collect();
+        let (composed, explained) = (case.compose(), json(&case));
+        let number = |value: &Value| value.as_f64().unwrap_or(f64::INFINITY);
+        let of = |q: &str, side: &str| number(&explained["latency"][q][side]);
+        for latency in &composed.latency {
+            let q = latency.quantile.to_string();
+            assert_eq!(of(&q, "pessimistic"), latency.value.pessimistic.get(), "{published:?}: {q}");
+            assert_eq!(of(&q, "estimate"), latency.value.estimate.get(), "{published:?}: {q}");
+            assert_eq!(of(&q, "optimistic"), latency.value.optimistic.get(), "{published:?}: {q}");
+        }
+        // The others are there, and lie where they must.
+        for side in ["pessimistic", "estimate", "optimistic"] {
+            let all = ["0.5", "0.9", "0.99", "0.999"].map(|q| of(q, side));
+            assert!(all.is_sorted() && all[0] > 0.0 && all[2].is_finite(), "{published:?}: {all:?}");
+        }
+    }
+}
+
 /// The paper's checkout with its atomic figures; the payment providers share a domain.
 fn papers_checkout() -> Case {
     let operator = Operator::Series(vec![
