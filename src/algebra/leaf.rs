@@ -162,7 +162,7 @@ impl Leaf {
     }
 
     /// The same for what is within 1 %.
-    pub(crate) fn coarse_law(&self, outcome: Outcome, reading: Reading) -> &Law {
+    fn coarse_law(&self, outcome: Outcome, reading: Reading) -> &Law {
         self.laws(outcome).coarsely(reading)
     }
 

@@ -8,7 +8,7 @@ use emac::unit::Timestamp;
 use emac::upstream::http::{HttpSettings, HttpUpstream};
 use serde_json::Value as Json;
 
-use crate::prometheus::{Prometheus, Setup};
+use crate::prometheus::{Prometheus, Setup, hour_of_calls};
 use crate::served::{Options, Served, journeys};
 
 const SPEC: &str = "
@@ -40,21 +40,7 @@ struct Measured {
 
 /// An hour in which this share of ten calls a second fails; the last sample is at `end`.
 fn history(end: i64, failing: f64) -> String {
-    let mut text = "# TYPE m histogram\n".to_owned();
-    for (code, share) in [("200", 1.0 - failing), ("500", failing)] {
-        for (suffix, le) in
-            [("bucket", "le=\"0.1\","), ("bucket", "le=\"+Inf\","), ("count", ""), ("sum", "")]
-        {
-            for i in 0..240 {
-                let value = 150.0 * share * f64::from(i);
-                text.push_str(&format!(
-                    "m_{suffix}{{{le}code=\"{code}\"}} {value} {}\n",
-                    end - 15 * i64::from(239 - i)
-                ));
-            }
-        }
-    }
-    text + "# EOF\n"
+    hour_of_calls(end, &[("code=\"200\"", 150.0 * (1.0 - failing)), ("code=\"500\"", 150.0 * failing)])
 }
 
 #[test]

@@ -15,6 +15,7 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::closed_connection::closed;
 use crate::prometheus::wait_for;
 
 /// Two services in series, by the success of their codes.
@@ -380,17 +381,6 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
         match send(&mut stream, reply).await {
             Ok(true) => {}
             _ => return,
-        }
-    }
-}
-
-/// Done when the other side has closed. Whoever sends while it waits for an answer is taken for one who stays.
-async fn closed(stream: &TcpStream) {
-    let mut byte = [0; 1];
-    loop {
-        match stream.peek(&mut byte).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     }
 }

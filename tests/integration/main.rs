@@ -69,6 +69,8 @@ mod variant;
 mod victoria;
 mod web_config;
 
+#[path = "../support/closed_connection.rs"]
+mod closed_connection;
 #[path = "../support/coverage_study.rs"]
 mod coverage_study;
 #[path = "../support/interpolation_study.rs"]

@@ -74,6 +74,24 @@ pub(crate) fn post_form(url: &str, form: &[(&str, &str)]) -> Reply {
     reply(agent().post(url).send_form(form.iter().copied())).unwrap_or_else(|| panic!("no answer from {url}"))
 }
 
+/// An hour of the histogram `m`, in OpenMetrics: for each of these label sets so many calls every 15 s, all of them within
+/// 0.1 s; the last sample is at `end`.
+pub(crate) fn hour_of_calls(end: i64, all: &[(&str, f64)]) -> String {
+    let mut text = "# TYPE m histogram\n".to_owned();
+    for (labels, calls) in all {
+        for (suffix, le) in
+            [("bucket", "le=\"0.1\","), ("bucket", "le=\"+Inf\","), ("count", ""), ("sum", "")]
+        {
+            for i in 0..240 {
+                let value = calls * f64::from(i);
+                let time = end - 15 * i64::from(239 - i);
+                text.push_str(&format!("m_{suffix}{{{le}{labels}}} {value} {time}\n"));
+            }
+        }
+    }
+    text + "# EOF\n"
+}
+
 /// Percent-encodes a query value.
 pub(crate) fn escape(text: &str) -> String {
     text.bytes()

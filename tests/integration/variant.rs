@@ -10,7 +10,7 @@ use emac::upstream::Upstream;
 use emac::upstream::http::{HttpSettings, HttpUpstream};
 
 use crate::compile::{artifact, compiled};
-use crate::prometheus::{Prometheus, Setup, escape, get};
+use crate::prometheus::{Prometheus, Setup, escape, get, hour_of_calls};
 use crate::served::{Options, Served, journeys};
 
 const SPEC: &str = r#"
@@ -35,27 +35,17 @@ spec:
 /// An hour of calls, the last sample at `end`: a tenth of those of `pay` go to the canary, which fails one in five of
 /// them; of the stable release's, one in a hundred fails.
 fn history(end: i64) -> String {
-    let mut text = "# TYPE m histogram\n".to_owned();
-    for (labels, share) in [
-        ("service=\"front\",rollout=\"stable\",pod_hash=\"f\",code=\"200\"", 1.0),
-        ("service=\"pay\",rollout=\"stable\",pod_hash=\"s\",code=\"200\"", 0.9 * 0.99),
-        ("service=\"pay\",rollout=\"stable\",pod_hash=\"s\",code=\"500\"", 0.9 * 0.01),
-        ("service=\"pay\",rollout=\"canary\",pod_hash=\"c\",code=\"200\"", 0.1 * 0.8),
-        ("service=\"pay\",rollout=\"canary\",pod_hash=\"c\",code=\"500\"", 0.1 * 0.2),
-    ] {
-        for (suffix, le) in
-            [("bucket", "le=\"0.1\","), ("bucket", "le=\"+Inf\","), ("count", ""), ("sum", "")]
-        {
-            for i in 0..240 {
-                let value = 15_000.0 * share * f64::from(i);
-                text.push_str(&format!(
-                    "m_{suffix}{{{le}{labels}}} {value} {}\n",
-                    end - 15 * i64::from(239 - i)
-                ));
-            }
-        }
-    }
-    text + "# EOF\n"
+    let calls = |share: f64| 15_000.0 * share;
+    hour_of_calls(
+        end,
+        &[
+            ("service=\"front\",rollout=\"stable\",pod_hash=\"f\",code=\"200\"", calls(1.0)),
+            ("service=\"pay\",rollout=\"stable\",pod_hash=\"s\",code=\"200\"", calls(0.9 * 0.99)),
+            ("service=\"pay\",rollout=\"stable\",pod_hash=\"s\",code=\"500\"", calls(0.9 * 0.01)),
+            ("service=\"pay\",rollout=\"canary\",pod_hash=\"c\",code=\"200\"", calls(0.1 * 0.8)),
+            ("service=\"pay\",rollout=\"canary\",pod_hash=\"c\",code=\"500\"", calls(0.1 * 0.2)),
+        ],
+    )
 }
 
 /// The values of an instant query at the server's time, by the label `variant`.

@@ -11,6 +11,8 @@
 
 mod amplification;
 mod client;
+#[path = "../support/closed_connection.rs"]
+mod closed_connection;
 mod evidence;
 mod memory_attacks;
 mod overload;

@@ -12,16 +12,25 @@ const THEIRS: &str = "/api/v1/query?query=up&time=1";
 /// Sixteen at a time, 40 ms each.
 const CAPACITY: f64 = 400.0;
 
+/// Each study with the guard and without, and what is told to `emac serve` for it.
+const ARMS: [(&str, &[&str]); 2] = [("with the limiter", &[]), ("without", &["--upstream.limiter=false"])];
+
+/// An upstream of that capacity, and emac in front of it.
+fn started(more: &[&str]) -> (tokio::runtime::Runtime, Upstream, Emac) {
+    let runtime = runtime();
+    let upstream = Upstream::start(&runtime, 16, Duration::from_millis(40), 0);
+    // A line that slows down those who are served.
+    upstream.shared.drag.store(10, Ordering::Relaxed);
+    let emac = Emac::start(&upstream.url, more);
+    (runtime, upstream, emac)
+}
+
 #[test]
 #[ignore = "long: a study of a minute"]
 fn goodput_at_five_times_the_load() {
     let _alone = crate::alone();
-    for (arm, more) in [("with the limiter", &[][..]), ("without", &["--upstream.limiter=false"])] {
-        let runtime = runtime();
-        let upstream = Upstream::start(&runtime, 16, Duration::from_millis(40), 0);
-        // A line that slows down those who are served.
-        upstream.shared.drag.store(10, Ordering::Relaxed);
-        let emac = Emac::start(&upstream.url, more);
+    for (arm, more) in ARMS {
+        let (runtime, _upstream, emac) = started(more);
         let mut peak = 0.0_f64;
         for load in [0.5, 0.8, 1.0, 5.0] {
             let length = Duration::from_secs(8);
@@ -49,11 +58,8 @@ fn goodput_at_five_times_the_load() {
 #[ignore = "long: a study of three minutes"]
 fn recovery_after_a_brown_out() {
     let _alone = crate::alone();
-    for (arm, more) in [("with the limiter", &[][..]), ("without", &["--upstream.limiter=false"])] {
-        let runtime = runtime();
-        let upstream = Upstream::start(&runtime, 16, Duration::from_millis(40), 0);
-        upstream.shared.drag.store(10, Ordering::Relaxed);
-        let emac = Emac::start(&upstream.url, more);
+    for (arm, more) in ARMS {
+        let (runtime, upstream, emac) = started(more);
         let shared = std::sync::Arc::clone(&upstream.shared);
         let begun = Instant::now();
         runtime.spawn(async move {

@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::closed_connection::closed;
+
 const VECTOR: &str =
     r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]}]}}"#;
 const EMPTY_MATRIX: &str = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
@@ -199,16 +201,6 @@ async fn converse(mut stream: TcpStream, shared: Arc<Shared>) {
                 return;
             }
             left -= now;
-        }
-    }
-}
-
-async fn closed(stream: &TcpStream) {
-    let mut byte = [0; 1];
-    loop {
-        match stream.peek(&mut byte).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
         }
     }
 }
