@@ -56,14 +56,15 @@ impl AvailabilitySampling<'_> {
     /// Bounds of the journey's availability under the policy, with the sampling error.
     pub(crate) fn bounds(&self, transforms: &mut Transforms) -> SampledAvailability {
         let estimate = Refold::new(self.tree, self.leaves, self.on_time, self.dependence).root();
-        if self.samples.iter().all(|sample| !sample.size.is_finite()) {
+        if !self.samples.iter().any(Sample::is_sampled) {
             return SampledAvailability { bounds: estimate, proven: estimate.lower };
         }
-        let deadlines = self.deadlines(transforms);
+        let sizes = self.sizes();
+        let deadlines = self.deadlines(&sizes, transforms);
         let mut leaves = self.leaves.to_vec();
-        for (leaf, sample) in leaves.iter_mut().zip(self.samples) {
-            if sample.size.is_finite() {
-                *leaf = shifted(*leaf, -1.0 / sample.size);
+        for (leaf, size) in leaves.iter_mut().zip(&sizes) {
+            if size.is_finite() {
+                *leaf = shifted(*leaf, -1.0 / size);
             }
         }
         let mut on_time = self.on_time.to_vec();
@@ -82,13 +83,13 @@ impl AvailabilitySampling<'_> {
         let mut derivatives: Vec<Vec<[f64; 2]>> =
             self.samples.iter().map(|sample| vec![[0.0; 2]; sample.categories.len()]).collect();
         for (component, sample) in self.samples.iter().enumerate() {
-            if !sample.size.is_finite() {
+            if !sample.is_sampled() {
                 continue;
             }
             let nodes = &occurrences[component];
             let above = refold.above(nodes.iter().copied());
             let slope =
-                slope(leaves[component], sample.size, |moved| refold.with_leaves(nodes, moved, &above));
+                slope(leaves[component], sizes[component], |moved| refold.with_leaves(nodes, moved, &above));
             for (category, sum) in sample.categories.iter().zip(&mut derivatives[component]) {
                 if category.outcome == Outcome::Success {
                     sum.iter_mut().zip(slope).for_each(|(a, b)| *a += b);
@@ -109,18 +110,21 @@ impl AvailabilitySampling<'_> {
         }
         let level = 1.0 - (1.0 - self.confidence.get()) / self.choices();
         let level = Probability::saturating(level);
-        let (lower_count, lower_drift) = self.weigh(&derivatives, 0);
-        let (upper_count, upper_drift) = self.weigh(&derivatives, 1);
+        let (lower_count, lower_drift) = self.weigh(&sizes, &derivatives, 0);
+        // What was seen is proven, however it came.
+        let calls: Vec<f64> = self.samples.iter().map(|sample| sample.calls).collect();
+        let (proven_count, _) = self.weigh(&calls, &derivatives, 0);
+        let (upper_count, upper_drift) = self.weigh(&calls, &derivatives, 1);
         // The member that is best at the offset point is the one that was linearised: its value at the estimate is not
         // that of the member that is best there, so the less favourable of the two is taken.
         let start = estimate.lower.min(offset.lower + lower_drift);
         let excess = lower_count.upper(level) - lower_count.sum();
-        let lower = (start - excess).min(self.at_design_point(&derivatives, &deadlines, excess));
+        let lower = (start - excess).min(self.at_design_point(&sizes, &derivatives, &deadlines, excess));
         let start = estimate.upper.max(offset.upper + upper_drift);
         let upper = start + (upper_count.sum() - upper_count.lower(level));
         let lower = lower.clamp(0.0, estimate.lower);
         let proven =
-            estimate.lower.max(offset.lower + lower_drift) + (lower_count.sum() - lower_count.lower(level));
+            estimate.lower.max(offset.lower + lower_drift) + (proven_count.sum() - proven_count.lower(level));
         SampledAvailability {
             bounds: Bounds { lower, upper: upper.clamp(estimate.upper, 1.0) },
             proven: proven.clamp(estimate.lower, 1.0),
@@ -129,16 +133,21 @@ impl AvailabilitySampling<'_> {
 
     /// The lower bound where the categories have so much more weight than was seen, each in proportion to its share of the
     /// weighted count's variance.
-    fn at_design_point(&self, derivatives: &[Vec<[f64; 2]>], deadlines: &[Deadline], excess: f64) -> f64 {
+    fn at_design_point(
+        &self,
+        sizes: &[f64],
+        derivatives: &[Vec<[f64; 2]>],
+        deadlines: &[Deadline],
+        excess: f64,
+    ) -> f64 {
         // By component and category: the weight of one count, and the counts.
         let mut counts: Vec<Vec<(f64, f64)>> = Vec::with_capacity(self.samples.len());
-        for (sample, derivatives) in self.samples.iter().zip(derivatives) {
+        for ((sample, &size), derivatives) in self.samples.iter().zip(sizes).zip(derivatives) {
             let most = derivatives.iter().map(|d| d[0]).fold(f64::NEG_INFINITY, f64::max);
             let of = |(category, d): (&Category, &[f64; 2])| {
-                ((most - d[0]).max(0.0) / sample.size, category.share * sample.size)
+                ((most - d[0]).max(0.0) / size, category.share * size)
             };
-            let sampled = sample.size.is_finite();
-            counts.push(if sampled {
+            counts.push(if sample.is_sampled() {
                 sample.categories.iter().zip(derivatives).map(of).collect()
             } else {
                 Vec::new()
@@ -154,8 +163,8 @@ impl AvailabilitySampling<'_> {
         }
         let (mut leaves, mut on_time) = (self.leaves.to_vec(), self.on_time.to_vec());
         for (component, counts) in counts.iter().enumerate() {
-            let sample = &self.samples[component];
-            let moved = |(weight, count): &(f64, f64)| excess * weight * count / variance / sample.size;
+            let (sample, size) = (&self.samples[component], sizes[component]);
+            let moved = |(weight, count): &(f64, f64)| excess * weight * count / variance / size;
             let failing: f64 = counts
                 .iter()
                 .zip(&sample.categories)
@@ -174,11 +183,11 @@ impl AvailabilitySampling<'_> {
     }
 
     /// The weighted count, and how much the linearisation gains on the way from the offset point to the estimate.
-    fn weigh(&self, derivatives: &[Vec<[f64; 2]>], side: usize) -> (WeightedCount, f64) {
+    fn weigh(&self, sizes: &[f64], derivatives: &[Vec<[f64; 2]>], side: usize) -> (WeightedCount, f64) {
         let mut count = WeightedCount::default();
         let mut drift = 0.0;
-        for (sample, derivatives) in self.samples.iter().zip(derivatives) {
-            if !sample.size.is_finite() {
+        for ((sample, &size), derivatives) in self.samples.iter().zip(sizes).zip(derivatives) {
+            if !sample.is_sampled() {
                 continue;
             }
             let all = || derivatives.iter().map(|d| d[side]);
@@ -187,20 +196,33 @@ impl AvailabilitySampling<'_> {
             for (category, derivative) in sample.categories.iter().zip(all()) {
                 let loss = (most - derivative).max(0.0);
                 worst = worst.max(loss);
-                count.add(loss / sample.size, category.share * sample.size);
+                count.add(loss / size, category.share * size);
             }
-            drift += worst / sample.size;
+            drift += worst / size;
         }
         (count, drift)
     }
 
-    fn deadlines(&self, transforms: &mut Transforms) -> Vec<Deadline> {
+    /// How many independent calls each component's sample is worth: below a deadline slow calls cost availability too.
+    fn sizes(&self) -> Vec<f64> {
+        let mut sizes: Vec<f64> = self.samples.iter().map(|sample| sample.failure_size).collect();
+        for (at, node) in self.tree.nodes.iter().enumerate() {
+            if deadline(&node.kind).is_some() {
+                for below in &self.tree.nodes[node.first..at] {
+                    if let Kind::Leaf(component) = below.kind {
+                        sizes[component] = self.samples[component].latency_size;
+                    }
+                }
+            }
+        }
+        sizes
+    }
+
+    fn deadlines(&self, sizes: &[f64], transforms: &mut Transforms) -> Vec<Deadline> {
         let mut careful: Option<Vec<Vec<Category>>> = None;
         let mut deadlines = Vec::new();
         for (at, node) in self.tree.nodes.iter().enumerate() {
-            let (Kind::Timeout(after) | Kind::Retry { per_try: Some(after), .. }) = node.kind else {
-                continue;
-            };
+            let Some(after) = deadline(&node.kind) else { continue };
             let body = node.operands[0];
             let careful = careful
                 .get_or_insert_with(|| self.samples.iter().map(Sample::with_pseudo_observation).collect());
@@ -229,12 +251,12 @@ impl AvailabilitySampling<'_> {
             };
             let one_observation = derivatives
                 .iter()
-                .zip(self.samples)
-                .filter(|(_, sample)| sample.size.is_finite())
-                .map(|(derivatives, sample)| {
+                .zip(sizes)
+                .filter(|(_, size)| size.is_finite())
+                .map(|(derivatives, size)| {
                     let most = derivatives.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                     let least = derivatives.iter().copied().fold(f64::INFINITY, f64::min);
-                    (most - least).max(0.0) / sample.size
+                    (most - least).max(0.0) / size
                 })
                 .sum();
             deadlines.push(Deadline { node: at, derivatives, one_observation });
@@ -271,6 +293,14 @@ impl AvailabilitySampling<'_> {
             }
         }
         f64::min(choices, MAX_CHOICES)
+    }
+}
+
+/// When an operator gives up what it waits for.
+const fn deadline(kind: &Kind) -> Option<f64> {
+    match kind {
+        Kind::Timeout(after) | Kind::Retry { per_try: Some(after), .. } => Some(*after),
+        _ => None,
     }
 }
 

@@ -32,36 +32,51 @@ const NEAR_CELLS: usize = 2;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) categories: Vec<Category>,
-    /// How many independent calls it is worth; infinite where there is no sampling error.
-    pub(crate) size: f64,
+    /// How many calls it holds; infinite where there is no sampling error. What bursts hold is no less true for it: the
+    /// optimistic side, and what is proven, takes them all as independent, so that no outage is discounted.
+    pub(crate) calls: f64,
+    /// How many independent ones they are worth to the pessimistic side, as a sample of failures.
+    pub(crate) failure_size: f64,
+    /// The same as a sample of times.
+    pub(crate) latency_size: f64,
 }
 
 impl Sample {
     pub(crate) fn new(evidence: &ComponentEvidence, placement: Placement) -> Self {
+        let never = f64::INFINITY;
+        let unsampled =
+            |categories| Self { categories, calls: never, failure_size: never, latency_size: never };
         let whole =
             |outcome, share| Category { outcome, lower: 0.0, upper: f64::INFINITY, share, inner: Vec::new() };
         let counts = match &evidence.measurement {
             // As the late reading of the fold: never on time, but perhaps ever.
             Measurement::Vacuous => {
-                return Self { categories: vec![whole(Outcome::Success, 1.0)], size: f64::INFINITY };
+                return unsampled(vec![whole(Outcome::Success, 1.0)]);
             }
             Measurement::Figure(p) => {
-                let categories =
-                    vec![whole(Outcome::Success, p.get()), whole(Outcome::Failure, 1.0 - p.get())];
-                return Self { categories, size: f64::INFINITY };
+                return unsampled(vec![
+                    whole(Outcome::Success, p.get()),
+                    whole(Outcome::Failure, 1.0 - p.get()),
+                ]);
             }
             Measurement::Counts(counts) => counts,
         };
         let good = counts.availability().get();
         let mut categories = buckets(counts.latency(), Outcome::Success, good, placement);
         categories.extend(buckets(counts.failure_latency(), Outcome::Failure, 1.0 - good, placement));
-        Self { categories, size: counts.total() }
+        let (failure_size, latency_size) = (counts.calls_for_failures(), counts.calls_for_latency());
+        Self { categories, calls: counts.total(), failure_size, latency_size }
+    }
+
+    /// Whether there is a sampling error.
+    pub(crate) const fn is_sampled(&self) -> bool {
+        self.calls.is_finite()
     }
 
     /// The shares after one more observation, one bucket above the highest non-empty one of the successes.
     pub(crate) fn with_pseudo_observation(&self) -> Vec<Category> {
         let mut categories = self.categories.clone();
-        if !self.size.is_finite() {
+        if !self.is_sampled() {
             return categories;
         }
         let is_success = |category: &Category| category.outcome == Outcome::Success;
@@ -70,7 +85,7 @@ impl Sample {
         let extra = highest.map_or(last, |highest| (highest + 1).min(last));
         for (place, category) in categories.iter_mut().enumerate() {
             let more = if place == extra { 1.0 } else { 0.0 };
-            category.share = (category.share * self.size + more) / (self.size + 1.0);
+            category.share = (category.share * self.latency_size + more) / (self.latency_size + 1.0);
         }
         categories
     }
@@ -152,7 +167,10 @@ pub(crate) fn evidence_of(
     );
     changed.map_or_else(
         |_| original.clone(),
-        |counts| ComponentEvidence { measurement: Measurement::Counts(counts), ..original.clone() },
+        |mut moved| {
+            moved.set_design_effects(counts.design_effects());
+            ComponentEvidence { measurement: Measurement::Counts(moved), ..original.clone() }
+        },
     )
 }
 
@@ -164,6 +182,8 @@ pub(crate) struct QuantileBound {
     pub(crate) time: f64,
     /// By how much the level `q` must be raised for the samples' error, in units of `√(q(1−q))`; infinite with the time.
     pub(crate) spread: f64,
+    /// The same where all calls are independent.
+    pub(crate) least_spread: f64,
     /// The derivatives of the margin there by every component's categories, and its standard error.
     derivatives: Vec<Vec<f64>>,
     error: f64,
@@ -174,13 +194,15 @@ pub(crate) struct QuantileBound {
 pub(crate) struct CarefulSamples {
     categories: Vec<Vec<Category>>,
     sizes: Vec<f64>,
+    calls: Vec<f64>,
 }
 
 impl CarefulSamples {
     pub(crate) fn new(samples: &[Sample]) -> Self {
         Self {
             categories: samples.iter().map(Sample::with_pseudo_observation).collect(),
-            sizes: samples.iter().map(|sample| sample.size + 1.0).collect(),
+            sizes: samples.iter().map(|sample| sample.latency_size + 1.0).collect(),
+            calls: samples.iter().map(|sample| sample.calls + 1.0).collect(),
         }
     }
 
@@ -204,6 +226,7 @@ impl CarefulSamples {
             q,
             time: f64::INFINITY,
             spread: f64::INFINITY,
+            least_spread: f64::INFINITY,
             derivatives: Vec::new(),
             error: 0.0,
         };
@@ -254,7 +277,7 @@ impl CarefulSamples {
         let mut best: Option<(usize, Vec<Vec<f64>>, f64)> = None;
         for _ in 0..MAX_SWEEPS {
             let derivatives = fold.of_margin(q, at);
-            let error = self.standard_error(&derivatives);
+            let error = self.standard_error(&derivatives, &self.sizes);
             let next = first(z * error, start);
             if margins[at] >= z * error {
                 best = Some((at, derivatives, error));
@@ -284,12 +307,14 @@ impl CarefulSamples {
         // level that is asked for must lie beyond it. Half a cell further covers the grid.
         let before = if cell > start { margins[cell - 1].midpoint(margins[cell]) } else { 0.0 };
         let spread = (z * error).max(before) / (ever[cell] * scale);
-        Some(QuantileBound { q, time, spread, derivatives, error })
+        let independent = self.standard_error(&derivatives, &self.calls);
+        let least_spread = if error > 0.0 { spread * independent / error } else { spread };
+        Some(QuantileBound { q, time, spread, least_spread, derivatives, error })
     }
 
-    fn standard_error(&self, derivatives: &[Vec<f64>]) -> f64 {
+    fn standard_error(&self, derivatives: &[Vec<f64>], sizes: &[f64]) -> f64 {
         let mut variance = 0.0;
-        for ((sample, &size), derivatives) in self.categories.iter().zip(&self.sizes).zip(derivatives) {
+        for ((sample, &size), derivatives) in self.categories.iter().zip(sizes).zip(derivatives) {
             if size.is_finite() {
                 let mean = mean(sample, derivatives);
                 let spread: f64 = sample

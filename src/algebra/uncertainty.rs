@@ -62,7 +62,7 @@ impl<'a> Samples<'a> {
 
     /// Whether anything was sampled at all.
     pub(crate) fn any(&self) -> bool {
-        self.samples.iter().any(|sample| sample.size.is_finite())
+        self.samples.iter().any(Sample::is_sampled)
     }
 
     /// One-sided bounds of each component's own availability.
@@ -72,10 +72,14 @@ impl<'a> Samples<'a> {
             .iter()
             .zip(&self.evidence.components)
             .map(|(leaf, evidence)| match &evidence.measurement {
-                Measurement::Counts(counts) => Bounds {
-                    lower: share_lower(counts.good(), counts.total(), level).get(),
-                    upper: share_upper(counts.good(), counts.total(), level).get(),
-                },
+                Measurement::Counts(counts) => {
+                    let worth = counts.calls_for_failures();
+                    let good = counts.availability().get() * worth;
+                    Bounds {
+                        lower: share_lower(good, worth, level).get(),
+                        upper: share_upper(counts.good(), counts.total(), level).get(),
+                    }
+                }
                 Measurement::Vacuous | Measurement::Figure(_) => leaf.bounds(),
             })
             .collect()
@@ -119,10 +123,10 @@ impl<'a> Samples<'a> {
         let restated = Restatement::new(bounds.iter().map(|bound| (bound.q, bound.spread)).collect());
         // Efron and Stein's inequality: no error is larger than that of so many calls of the journey as were seen of the
         // component with the fewest.
-        let fewest = self.samples.iter().map(|sample| sample.size).fold(f64::INFINITY, f64::min);
+        let fewest = self.samples.iter().map(|sample| sample.calls).fold(f64::INFINITY, f64::min);
         let largest = self.z / fewest.max(1.0).sqrt();
         let eased =
-            Restatement::new(bounds.iter().map(|bound| (bound.q, bound.spread.min(largest))).collect());
+            Restatement::new(bounds.iter().map(|bound| (bound.q, bound.least_spread.min(largest))).collect());
         LatencySampling { careful, bounds, restated, eased }
     }
 

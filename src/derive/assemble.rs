@@ -5,9 +5,9 @@ use indexmap::IndexMap;
 use super::allocation::AllocationResult;
 use super::derivation::{
     AvailabilityObjectiveResult, AvailabilityResult, ComponentEvidenceResult, ComponentResult, Derivation,
-    DomainResult, EvidenceResult, LatencyObjectiveResult, LatencyResult, Margins, ModelResult,
-    ObjectiveResults, ProbabilityRange, ReasonResult, SidesResult, TimeRange, VerdictResult, WarningResult,
-    explained_quantiles,
+    DomainResult, EvidenceResult, IndependentCalls, LatencyObjectiveResult, LatencyResult, Margins,
+    ModelResult, ObjectiveResults, ProbabilityRange, ReasonResult, SidesResult, TimeRange, VerdictResult,
+    WarningResult, explained_quantiles,
 };
 use super::distribution;
 use super::reason;
@@ -246,6 +246,13 @@ impl ComponentResult {
                 window: measured.from_window.unwrap_or(evidence.window).to_string(),
                 total: counts.map(|counts| counts.total()),
                 good: counts.map(|counts| counts.good()),
+                independent_calls: counts.map(|counts| {
+                    let effects = counts.design_effects();
+                    IndependentCalls {
+                        failures: effects.failures.map(|_| counts.calls_for_failures()),
+                        latency: effects.latency.map(|_| counts.calls_for_latency()),
+                    }
+                }),
                 latency: histogram.is_some(),
                 latency_buckets: histogram.map_or(0, |histogram| histogram.edges().len()),
                 latency_last_edge: histogram.and_then(|histogram| Seconds::new(histogram.last_edge()).ok()),

@@ -148,6 +148,9 @@ pub struct ComponentEvidenceResult {
     pub total: Option<f64>,
     /// Successful calls, where they were counted.
     pub good: Option<f64>,
+    /// How many independent calls these are worth as a sample of failures, and of latencies; less than `total` where
+    /// they come in bursts.
+    pub independent_calls: Option<IndependentCalls>,
     /// Whether a latency histogram of the successes was measured.
     pub latency: bool,
     /// Finite bucket edges of that histogram.
@@ -159,6 +162,15 @@ pub struct ComponentEvidenceResult {
     pub source: Option<String>,
     /// What is wrong with it; empty where nothing is.
     pub reasons: Vec<ReasonResult>,
+}
+
+/// What counted calls are worth as a sample. `null`: not known, taken as independent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct IndependentCalls {
+    /// As a sample of failures.
+    pub failures: Option<f64>,
+    /// As a sample of latencies.
+    pub latency: Option<f64>,
 }
 
 /// Something wrong with evidence.

@@ -24,6 +24,12 @@ pub fn document(journey: &Journey, evidence: &Evidence) -> Value {
                         entry[key] = json!({"unit": "seconds", "buckets": buckets(histogram)});
                     }
                 }
+                let effects = counts.design_effects();
+                for (key, effect) in [("failures", effects.failures), ("latency", effects.latency)] {
+                    if let Some(effect) = effect {
+                        entry["designEffect"][key] = json!(effect.get());
+                    }
+                }
                 entry
             }
         };

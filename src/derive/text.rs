@@ -1,7 +1,7 @@
 //! A derivation as text for a terminal of 100 columns: tables aligned, the operator tree drawn, no colour needed.
 
 use super::Derivation;
-use super::derivation::{AvailabilityResult, ComponentResult};
+use super::derivation::{AvailabilityResult, ComponentResult, IndependentCalls};
 pub use super::lines::WIDTH;
 use super::lines::{NUMBER, line, paragraph, printable, row, row_then, section, width, wrapped};
 use super::number::{count, decimals, seconds, share, significant, times};
@@ -227,11 +227,26 @@ pub fn measured(component: &ComponentResult, asked: &str) -> String {
     let latency = if evidence.latency { "" } else { ", no latency" };
     match (evidence.kind, evidence.total, evidence.good) {
         ("counts", Some(total), Some(good)) => {
-            format!("{} of {}{window}{latency}", count(good), count(total))
+            let worth = evidence.independent_calls.map_or_else(String::new, |worth| bursts(worth, total));
+            format!("{} of {}{window}{latency}{worth}", count(good), count(total))
         }
         ("figure", ..) => "a figure, no latency".to_owned(),
         _ => "nothing measured".to_owned(),
     }
+}
+
+/// What bursts leave of the worth of `total` calls, where that is noticeably less.
+fn bursts(worth: IndependentCalls, total: f64) -> String {
+    let noticeable = |calls: &f64| *calls < 0.9 * total;
+    let of = |calls: Option<f64>, what: &str| {
+        calls.filter(noticeable).map(|calls| format!("{} for {what}", count(calls.max(1.0).round())))
+    };
+    let parts: Vec<String> =
+        [of(worth.failures, "failures"), of(worth.latency, "latency")].into_iter().flatten().collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!(", in bursts: worth {}", parts.join(", "))
 }
 
 fn domains(out: &mut String, derivation: &Derivation) {

@@ -97,15 +97,15 @@ fn more_samples(evidence: &Evidence, composition: &Composition) -> String {
         .iter()
         .zip(&evidence.components)
         .filter_map(|(component, measured): (&ComponentShare, _)| match &measured.measurement {
-            Measurement::Counts(counts) => Some((component, counts.total())),
+            Measurement::Counts(counts) => Some((component, counts)),
             Measurement::Vacuous | Measurement::Figure(_) => None,
         })
-        .min_by(|a, b| a.1.total_cmp(&b.1));
+        .min_by(|a, b| a.1.calls_for_latency().total_cmp(&b.1.calls_for_latency()));
     let dominates = format!("Few samples dominate ({})", share(composition.width.samples));
     match fewest {
-        Some((component, calls)) => format!(
+        Some((component, counts)) => format!(
             "{dominates}: {} calls of {} in {}; judge by a longer window.",
-            count(calls),
+            count(counts.total()),
             component.name,
             evidence.window
         ),

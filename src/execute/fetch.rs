@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use crate::journey::Journey;
 use crate::plan::EvidencePlan;
 use crate::plan::answer::{Outcome, Table};
-use crate::plan::evidence::{PlannedQuery, QueryId, QueryKind};
+use crate::plan::evidence::{PlannedQuery, QueryId, QueryKind, SLOW_SHARE};
 use crate::plan::read::{Answers, ReadSettings, Reading};
 use crate::series::StepGrid;
 use crate::unit::{Timestamp, Window};
@@ -63,7 +63,10 @@ pub(super) async fn at_instant(
     let tasks = plan.queries().iter().enumerate().map(|(id, query)| {
         let time = plan.time_of(query.kind, at, now);
         let known = time.and_then(|time| known(query, time));
-        (id, query, time.map(When::Instant), known)
+        let when = time.map(|time| {
+            EvidencePlan::sub_window_grid(query.kind, time, time).map_or(When::Instant(time), When::Grid)
+        });
+        (id, query, when, known)
     });
     collect(upstream, plan, tasks.collect(), deadline).await
 }
@@ -83,6 +86,9 @@ pub(super) async fn on_grid(
     let tasks = plan.queries().iter().enumerate().map(|(id, query)| {
         let when = match query.kind {
             QueryKind::Ahead => None,
+            kind @ QueryKind::SubWindows(_) => {
+                EvidencePlan::sub_window_grid(kind, grid.start(), grid.end()).map(When::Grid)
+            }
             kind if kind.is_side() => side.ok().map(When::Grid),
             _ => Some(When::Grid(grid)),
         };
@@ -162,7 +168,12 @@ pub(super) async fn ask(
         .unwrap_or_else(|_| Err(UpstreamError::Timeout { upstream: upstream.name().to_owned() }));
     match answer {
         Ok(Answer { series, warnings }) if warnings.is_empty() => {
-            (Outcome::Answered(Arc::new(Table::new(series, grid, label))), None)
+            let table = Table::new(series, grid, label);
+            let table = match query.kind {
+                QueryKind::SubWindows(_) => table.condensed(SLOW_SHARE),
+                _ => table,
+            };
+            (Outcome::Answered(Arc::new(table)), None)
         }
         Ok(_) => (Outcome::Incomplete, None),
         Err(fault @ UpstreamError::Malformed { .. }) => (Outcome::Malformed, Some(fault)),

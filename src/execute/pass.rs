@@ -72,13 +72,13 @@ impl Engine {
         let running = self.running.load_full();
         let now = (self.settings.clock)();
         let deadline = Instant::now() + self.settings.timeout;
-        let side_interval = running.plan.side_interval().millis();
         let side = &state.side;
-        let known = |query: &PlannedQuery, at: Timestamp| {
-            let (asked, outcome) = side.get(query).filter(|_| query.kind.is_side())?;
-            (*asked <= at && at.millis().abs_diff(asked.millis()) < side_interval).then(|| outcome.clone())
-        };
         let plan = &running.plan;
+        let known = |query: &PlannedQuery, at: Timestamp| {
+            let period = plan.period(query.kind)?.millis();
+            let (asked, outcome) = side.get(query)?;
+            (*asked <= at && at.millis().abs_diff(asked.millis()) < period).then(|| outcome.clone())
+        };
         let fetched = self
             .round(deadline, |upstream| async move {
                 fetch::at_instant(&*upstream, plan, time, Some(now), deadline, known).await
@@ -89,7 +89,7 @@ impl Engine {
         let mut side = HashMap::new();
         for (query, outcome) in running.plan.queries().iter().zip(&fetched.outcomes) {
             if let (true, Outcome::Answered(table)) = (query.kind.is_side(), outcome) {
-                side.insert(query.clone(), (table.grid().start(), outcome.clone()));
+                side.insert(query.clone(), (table.grid().end(), outcome.clone()));
             }
         }
         state.side = side;

@@ -1,5 +1,6 @@
 //! Evidence: what telemetry says about each component of a journey over one window.
 
+use crate::distribution::confidence::DesignEffect;
 use crate::distribution::histogram::ClassicHistogram;
 use crate::unit::{Probability, Timestamp, Window};
 
@@ -81,6 +82,16 @@ pub struct Counts {
     good: f64,
     latency: Option<ClassicHistogram>,
     failure_latency: Option<ClassicHistogram>,
+    design_effects: DesignEffects,
+}
+
+/// How much bursts take from the worth of counted calls; `None`: not known, taken as independent.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct DesignEffects {
+    /// As a sample of failures.
+    pub failures: Option<DesignEffect>,
+    /// As a sample of the time that successes take, at its slow end.
+    pub latency: Option<DesignEffect>,
 }
 
 /// Why counts were refused.
@@ -106,10 +117,33 @@ impl Counts {
         failure_latency: Option<ClassicHistogram>,
     ) -> Result<Self, CountsError> {
         if total.is_finite() && total > 0.0 && (0.0..=total).contains(&good) {
-            Ok(Self { total, good, latency, failure_latency })
+            Ok(Self { total, good, latency, failure_latency, design_effects: DesignEffects::default() })
         } else {
             Err(CountsError { good, total })
         }
+    }
+
+    /// Says what bursts take from the worth of the calls.
+    pub const fn set_design_effects(&mut self, design_effects: DesignEffects) {
+        self.design_effects = design_effects;
+    }
+
+    /// How much bursts take from the worth of the calls.
+    #[must_use]
+    pub const fn design_effects(&self) -> DesignEffects {
+        self.design_effects
+    }
+
+    /// How many independent calls these are worth as a sample of failures.
+    #[must_use]
+    pub fn calls_for_failures(&self) -> f64 {
+        self.design_effects.failures.unwrap_or(DesignEffect::NONE).effective(self.total)
+    }
+
+    /// How many independent calls these are worth as a sample of latencies.
+    #[must_use]
+    pub fn calls_for_latency(&self) -> f64 {
+        self.design_effects.latency.unwrap_or(DesignEffect::NONE).effective(self.total)
     }
 
     /// All calls.

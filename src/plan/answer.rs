@@ -82,6 +82,46 @@ impl Table {
         }
     }
 
+    /// What tells of bursts: for each member the counts of all calls, and of those in time for the edge at which the share
+    /// of all, over the whole grid, is nearest to `share` (no such column where all calls are in one bucket). Columns
+    /// without an edge stay. Of a dozen buckets that is a sixth.
+    #[must_use]
+    pub fn condensed(self, share: f64) -> Self {
+        let points = self.grid.points();
+        let mut condensed = Self { grid: self.grid, members: HashMap::new(), values: Vec::new() };
+        for (key, members) in &self.members {
+            let mut columns: Vec<(Option<f64>, Vec<f64>)> = Vec::with_capacity(members.len());
+            for member in members {
+                let column = self.column(member.series);
+                match columns.iter_mut().find(|(edge, _)| *edge == member.edge && edge.is_some()) {
+                    // Another spelling of the same edge.
+                    Some((_, known)) => known.iter_mut().zip(column).for_each(|(a, b)| *a = added(*a, *b)),
+                    None => columns.push((member.edge, column.to_vec())),
+                }
+            }
+            let (mut by_edge, mut kept): (Vec<_>, Vec<_>) =
+                columns.into_iter().partition(|(edge, _)| edge.is_some());
+            by_edge.sort_by(|a, b| a.0.unwrap_or_default().total_cmp(&b.0.unwrap_or_default()));
+            let all = by_edge.pop_if(|(edge, _)| *edge == Some(f64::INFINITY));
+            if let Some((edge, all)) = all {
+                kept.extend(nearest(by_edge, &all, share));
+                kept.push((edge, all));
+            }
+            let kept = kept.into_iter().map(|(edge, column)| {
+                condensed.values.extend_from_slice(&column);
+                Member { edge, series: condensed.values.len() / points - 1 }
+            });
+            let kept = kept.collect();
+            condensed.members.insert(key.clone(), kept);
+        }
+        condensed
+    }
+
+    fn column(&self, series: usize) -> &[f64] {
+        let points = self.grid.points();
+        self.values.get(series * points..(series + 1) * points).unwrap_or_default()
+    }
+
     /// How many points of the grid have a value of a member.
     #[must_use]
     pub fn points_with(&self, key: &str) -> usize {
@@ -119,6 +159,43 @@ impl Table {
     }
 }
 
+/// The sum of two values of which any may be absent.
+fn added(a: f64, b: f64) -> f64 {
+    match (a.to_bits() == STALE_NAN_BITS, b.to_bits() == STALE_NAN_BITS) {
+        (true, _) => b,
+        (_, true) => a,
+        _ => a + b,
+    }
+}
+
+/// The column of cumulative counts, by rising edges, whose share of all calls is nearest to `share` and neither none nor
+/// all. Where a bucket was not written while calls were counted it holds none of its own: its count is that of the
+/// edge below.
+fn nearest(
+    by_edge: Vec<(Option<f64>, Vec<f64>)>,
+    all: &[f64],
+    share: f64,
+) -> Option<(Option<f64>, Vec<f64>)> {
+    let sum = |column: &[f64]| column.iter().filter(|value| value.is_finite()).sum::<f64>();
+    let total = sum(all);
+    let mut below = vec![0.0; all.len()];
+    let mut best: Option<(f64, Option<f64>, Vec<f64>)> = None;
+    for (edge, mut column) in by_edge {
+        for ((value, below), all) in column.iter_mut().zip(&mut below).zip(all) {
+            if value.to_bits() == STALE_NAN_BITS && all.to_bits() != STALE_NAN_BITS {
+                *value = *below;
+            }
+            *below = *value;
+        }
+        let calls = sum(&column);
+        let distance = (calls / total - share).abs();
+        if calls > 0.0 && calls < total && best.as_ref().is_none_or(|(least, ..)| distance < *least) {
+            best = Some((distance, edge, column));
+        }
+    }
+    best.map(|(_, edge, column)| (edge, column))
+}
+
 fn point(grid: &StepGrid, time: Timestamp) -> Option<usize> {
     if !(grid.start()..=grid.end()).contains(&time) {
         return None;
@@ -150,6 +227,42 @@ mod tests {
     use super::*;
     use crate::series::{Labels, Sample};
     use crate::unit::Window;
+
+    #[test]
+    fn condensed_columns_are_all_calls_and_those_nearest_to_the_share() {
+        let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
+        let grid = StepGrid::new(at(0), at(2), Window::from_millis(60_000).unwrap()).unwrap();
+        let series = |service: &str, le: &str, values: [f64; 3]| Series {
+            labels: [("le", le.to_owned()), ("service", service.to_owned())].into_iter().collect(),
+            samples: (0..3)
+                .zip(values)
+                .filter(|(_, value)| *value >= 0.0)
+                .map(|(minute, value)| Sample { time: at(minute), value })
+                .collect(),
+        };
+        let all = vec![
+            series("a", "0.1", [10.0, 10.0, 10.0]),
+            // Not written in the second minute: nothing lay between the two edges. Spelt in two ways.
+            series("a", "0.5", [40.0, -1.0, 85.0]),
+            series("a", "0.50", [45.0, -1.0, -1.0]),
+            series("a", "2", [95.0, 99.0, 99.0]),
+            series("a", "+Inf", [100.0, 100.0, 100.0]),
+            series("b", "1", [5.0, 5.0, 5.0]),
+            series("b", "+Inf", [5.0, 5.0, 5.0]),
+        ];
+        let table = Table::new(all, grid, Some("service"));
+        let columns = |share: f64, key: &str| -> Vec<(Option<f64>, Vec<f64>)> {
+            let condensed = table.clone().condensed(share);
+            let of = |member: &Member| {
+                (member.edge, grid.iter().map(|time| condensed.value(member.series, time).unwrap()).collect())
+            };
+            condensed.member(key).iter().map(of).collect()
+        };
+        let calls = (Some(f64::INFINITY), vec![100.0; 3]);
+        assert_eq!(columns(0.6, "a"), [(Some(0.5), vec![85.0, 10.0, 85.0]), calls.clone()]);
+        assert_eq!(columns(0.9, "a"), [(Some(2.0), vec![95.0, 99.0, 99.0]), calls]);
+        assert_eq!(columns(0.9, "b"), [(Some(f64::INFINITY), vec![5.0; 3])]);
+    }
 
     #[test]
     fn a_table_gives_back_each_sample_at_its_time_and_nothing_elsewhere() {

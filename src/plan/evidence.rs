@@ -8,7 +8,7 @@ use super::batch::{self, MemberKey};
 use super::selector::{Batch, Selector, selectors_of};
 use crate::journey::Journey;
 use crate::journey::component::{HistogramType, LatencyUnit, Telemetry};
-use crate::series::Matcher;
+use crate::series::{Matcher, StepGrid};
 use crate::spec::with_window;
 use crate::unit::{Timestamp, Window};
 
@@ -21,6 +21,16 @@ const SCRAPE_SPAN_MS: u64 = 5 * 60_000;
 /// How far ahead of the clock samples are looked for: Prometheus' lookback, so that an answer means "newer than now".
 const AHEAD_MS: i64 = 5 * 60_000;
 
+/// Into how many sub-windows a window is cut to see whether its calls come in bursts.
+const SUB_WINDOWS: u64 = 12;
+
+/// The shortest window that is cut: several scrapes must lie in a sub-window. How shorter ones differ among themselves
+/// says nothing about any of them, so that their calls are taken as independent.
+const LEAST_CUT_MS: u64 = 30 * 60_000;
+
+/// The calls beyond this share, in the order of their times, tell whether slow calls come in bursts.
+pub const SLOW_SHARE: f64 = 0.9;
+
 /// What a query is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QueryKind {
@@ -28,6 +38,8 @@ pub enum QueryKind {
     Increase(Window),
     /// A query of the spec for a window: numbers or buckets.
     Declared(Window),
+    /// The same over sub-windows of this length that lie side by side, of a longer window.
+    SubWindows(Window),
     /// How many series have each bucket.
     Layout,
     /// The time of the newest sample.
@@ -39,10 +51,10 @@ pub enum QueryKind {
 }
 
 impl QueryKind {
-    /// Whether it looks for what sums hide, and is asked for only every [`EvidencePlan::side_interval`].
+    /// Whether it looks for what sums hide.
     #[must_use]
     pub const fn is_side(self) -> bool {
-        matches!(self, Self::Layout | Self::Newest | Self::Samples | Self::Ahead)
+        matches!(self, Self::Layout | Self::Newest | Self::Samples | Self::Ahead | Self::SubWindows(_))
     }
 }
 
@@ -86,6 +98,8 @@ pub(super) enum Source {
         all: BTreeMap<Window, BucketQuery>,
         /// Successes; by window; `None`: all calls succeed.
         success: Option<BTreeMap<Window, BucketQuery>>,
+        /// The same two over the sub-windows of a window; by window.
+        sub_windows: BTreeMap<Window, BucketSubWindows>,
         side: SideQueries,
         unit: LatencyUnit,
         histogram_type: HistogramType,
@@ -93,10 +107,21 @@ pub(super) enum Source {
     /// Separate queries, by window.
     Declared {
         windows: BTreeMap<Window, DeclaredQueries>,
+        /// The same over the sub-windows of a window, where each query has a window to fill in; by window.
+        sub_windows: BTreeMap<Window, (Window, DeclaredQueries)>,
         /// For each series that the queries read; `None` where they cannot be read.
         freshness: Option<Vec<Freshness>>,
         unit: LatencyUnit,
     },
+}
+
+/// The buckets of a component over sub-windows.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct BucketSubWindows {
+    pub(super) length: Window,
+    pub(super) all: BucketQuery,
+    /// `None`: all calls succeed.
+    pub(super) success: Option<BucketQuery>,
 }
 
 /// The side queries of one selector within the queries of a spec.
@@ -179,17 +204,51 @@ impl EvidencePlan {
         self.side_interval
     }
 
-    /// At which time `kind` is asked for to evaluate `at`. Side queries are asked for at multiples of their interval,
-    /// so that a back-fill asks for the same as the live loop. `now` is the clock, `None` when the past is evaluated.
+    /// At which time `kind` is asked for to evaluate `at`. What has a [`Self::period`] is asked for at multiples of it, so
+    /// that a back-fill asks for the same as the live loop. `now` is the clock, `None` when the past is evaluated.
     #[must_use]
     pub fn time_of(&self, kind: QueryKind, at: Timestamp, now: Option<Timestamp>) -> Option<Timestamp> {
         match kind {
             QueryKind::Increase(_) | QueryKind::Declared(_) => Some(at),
             QueryKind::Ahead => now.map(|now| now.plus_millis(AHEAD_MS)),
-            QueryKind::Layout | QueryKind::Newest | QueryKind::Samples => {
-                Some(at.floor_to(self.side_interval))
+            QueryKind::Layout | QueryKind::Newest | QueryKind::Samples | QueryKind::SubWindows(_) => {
+                self.period(kind).map(|period| at.floor_to(period))
             }
         }
+    }
+
+    /// For how long an answer serves; `None`: for one evaluation.
+    #[must_use]
+    pub const fn period(&self, kind: QueryKind) -> Option<Window> {
+        match kind {
+            QueryKind::Increase(_) | QueryKind::Declared(_) => None,
+            QueryKind::SubWindows(length) => Some(length),
+            QueryKind::Layout | QueryKind::Newest | QueryKind::Samples | QueryKind::Ahead => {
+                Some(self.side_interval)
+            }
+        }
+    }
+
+    /// The grid on which `kind` is asked for to evaluate `first..=last`: the ends of the sub-windows, from those of the
+    /// window that ends with `first`. `None` for what is asked for at single times.
+    #[must_use]
+    pub fn sub_window_grid(kind: QueryKind, first: Timestamp, last: Timestamp) -> Option<StepGrid> {
+        let QueryKind::SubWindows(length) = kind else { return None };
+        let ends = Self::sub_window_ends(first.floor_to(length), length);
+        StepGrid::new(ends.last()?, last.floor_to(length), length).ok()
+    }
+
+    /// The ends of the sub-windows of the window that ends at `end`, the newest first.
+    pub(super) fn sub_window_ends(end: Timestamp, length: Window) -> impl Iterator<Item = Timestamp> {
+        let step = i64::try_from(length.millis()).unwrap_or(i64::MAX);
+        std::iter::successors(Some(end), move |end| Some(end.plus_millis(-step)))
+            .take(usize::try_from(SUB_WINDOWS).unwrap_or(usize::MAX))
+    }
+
+    /// How long the sub-windows of a window are; `None` where it is too short to be cut.
+    fn sub_window(window: Window) -> Option<Window> {
+        let cut = window.millis() >= LEAST_CUT_MS;
+        cut.then(|| Window::from_millis(window.millis() / SUB_WINDOWS).ok()).flatten()
     }
 
     /// The clock when a query ahead of it was asked for `time`.
@@ -210,6 +269,11 @@ impl fmt::Display for EvidencePlan {
                 QueryKind::Increase(window) | QueryKind::Declared(window) => {
                     writeln!(f, "every evaluation, window {window}: {}", query.text)?;
                 }
+                QueryKind::SubWindows(length) => writeln!(
+                    f,
+                    "every {length}, for each of the last {SUB_WINDOWS} times {length}: {}",
+                    query.text
+                )?,
                 QueryKind::Ahead => {
                     writeln!(f, "every {}, ahead of the clock: {}", self.side_interval, query.text)?;
                 }
@@ -291,6 +355,27 @@ impl<'a> Builder<'a> {
         self.query(QueryKind::Declared(window), with_window(text, window), None)
     }
 
+    /// What a spec's queries yield over the sub-windows; `None` where one of them has no window to fill in, or where
+    /// shares are all that they yield.
+    fn declared_sub_windows(
+        &mut self,
+        telemetry: &Telemetry,
+        window: Window,
+    ) -> Option<(Window, DeclaredQueries)> {
+        let Telemetry::Queries { good, total, latency, failure_latency, .. } = telemetry else { return None };
+        let length = EvidencePlan::sub_window(window)?;
+        let all = [good, total, latency, failure_latency];
+        let fixed = |text: &&String| with_window(text, length) == **text;
+        if all.into_iter().flatten().any(|text| fixed(&text)) {
+            return None;
+        }
+        let [good, total, latency, failure_latency] = all.map(|text| {
+            text.as_ref()
+                .map(|text| self.query(QueryKind::SubWindows(length), with_window(text, length), None))
+        });
+        Some((length, DeclaredQueries { good, total, latency, failure_latency, ratio: None }))
+    }
+
     /// Sums say nothing of the age of what they add up: the newest sample of each selector does.
     fn freshness<'q>(&mut self, queries: impl Iterator<Item = &'q String>) -> Option<Vec<Freshness>> {
         let span = Window::from_millis(SCRAPE_SPAN_MS).ok()?;
@@ -317,25 +402,33 @@ impl<'a> Builder<'a> {
     ) -> Source {
         match telemetry {
             None => Source::Nothing,
-            Some(Telemetry::Queries { good, total, latency, failure_latency, unit }) => Source::Declared {
-                freshness: self.freshness([good, total, latency, failure_latency].into_iter().flatten()),
-                windows: windows
-                    .iter()
-                    .map(|&window| {
-                        let mut id = |text: &Option<String>| text.as_ref().map(|t| self.declared(t, window));
-                        let queries = DeclaredQueries {
-                            good: id(good),
-                            total: id(total),
-                            latency: id(latency),
-                            failure_latency: id(failure_latency),
-                            ratio: None,
-                        };
-                        (window, queries)
-                    })
-                    .collect(),
-                unit: *unit,
-            },
+            Some(telemetry @ Telemetry::Queries { good, total, latency, failure_latency, unit }) => {
+                Source::Declared {
+                    sub_windows: windows
+                        .iter()
+                        .filter_map(|&window| Some((window, self.declared_sub_windows(telemetry, window)?)))
+                        .collect(),
+                    freshness: self.freshness([good, total, latency, failure_latency].into_iter().flatten()),
+                    windows: windows
+                        .iter()
+                        .map(|&window| {
+                            let mut id =
+                                |text: &Option<String>| text.as_ref().map(|t| self.declared(t, window));
+                            let queries = DeclaredQueries {
+                                good: id(good),
+                                total: id(total),
+                                latency: id(latency),
+                                failure_latency: id(failure_latency),
+                                ratio: None,
+                            };
+                            (window, queries)
+                        })
+                        .collect(),
+                    unit: *unit,
+                }
+            }
             Some(Telemetry::Ratio { query }) => Source::Declared {
+                sub_windows: BTreeMap::new(),
                 freshness: self.freshness([query].into_iter()),
                 windows: windows
                     .iter()
@@ -363,19 +456,27 @@ impl<'a> Builder<'a> {
                     ahead: side(QueryKind::Ahead, batch.newest()),
                     key: key.clone(),
                 };
-                let mut increases = |selector: &Selector| {
+                let mut increase = |selector: &Selector, kind, window| {
                     let (batch, key) = &placed[selector];
                     let label = batch.members.as_ref().map(|(label, _)| label);
-                    let by_window = windows.iter().map(|&window| {
-                        let kind = QueryKind::Increase(window);
-                        let query = self.query(kind, batch.increase(window), label.cloned());
-                        (window, BucketQuery { query, key: key.clone() })
-                    });
-                    by_window.collect::<BTreeMap<_, _>>()
+                    let query = self.query(kind, batch.increase(window), label.cloned());
+                    BucketQuery { query, key: key.clone() }
+                };
+                let mut increases = |selector: &Selector| -> BTreeMap<Window, BucketQuery> {
+                    let of = |&window| (window, increase(selector, QueryKind::Increase(window), window));
+                    windows.iter().map(of).collect()
                 };
                 let all = increases(&every);
                 let success = (good != every).then(|| increases(&good));
-                Source::Histogram { all, success, side, unit: *unit, histogram_type: *histogram_type }
+                let sub_windows = windows.iter().filter_map(|&window| {
+                    let length = EvidencePlan::sub_window(window)?;
+                    let mut of = |selector| increase(selector, QueryKind::SubWindows(length), length);
+                    let (all, success) = (of(&every), (good != every).then(|| of(&good)));
+                    Some((window, BucketSubWindows { length, all, success }))
+                });
+                let sub_windows = sub_windows.collect();
+                let (unit, histogram_type) = (*unit, *histogram_type);
+                Source::Histogram { all, success, sub_windows, side, unit, histogram_type }
             }
         }
     }
@@ -402,12 +503,14 @@ mod tests {
         let second = journey(&["5m", "6h"], vec![component("b"), component("c")]);
         let interval = "15s".parse().unwrap();
         let plan = EvidencePlan::new(&[Arc::new(first), Arc::new(second)], interval);
-        // Three windows, all calls and successes each; layout, newest, samples, ahead.
-        assert_eq!(plan.queries().len(), 3 * 2 + 4, "{plan}");
+        // Three windows, all calls and successes each, and the sub-windows of an hour and of six; layout, newest, samples,
+        // ahead.
+        assert_eq!(plan.queries().len(), 3 * 2 + 2 * 2 + 4, "{plan}");
         let text = plan.to_string();
         for line in [
             r#"every evaluation, window 6h: sum by (le, service) (increase(m_bucket{service=~"a|b|c"}[6h]))"#,
             r#"every evaluation, window 5m: sum by (le, service) (increase(m_bucket{code!~"5..",service=~"a|b|c"}[5m]))"#,
+            r#"every 30m, for each of the last 12 times 30m: sum by (le, service) (increase(m_bucket{service=~"a|b|c"}[30m]))"#,
             r#"every 1m: count by (le, service) (m_bucket{service=~"a|b|c"})"#,
             r#"every 1m: max by (service) (timestamp(m_bucket{service=~"a|b|c",le="+Inf"}))"#,
         ] {
@@ -421,6 +524,10 @@ mod tests {
         let at = Timestamp::from_millis;
         assert_eq!(plan.time_of(QueryKind::Layout, at(119_000), None), Some(at(60_000)));
         assert_eq!(plan.time_of(QueryKind::Ahead, at(119_000), None), None);
+        let sub_windows = QueryKind::SubWindows("5m".parse().unwrap());
+        assert_eq!(plan.time_of(sub_windows, at(3_899_000), None), Some(at(3_600_000)));
+        let grid = EvidencePlan::sub_window_grid(sub_windows, at(3_899_000), at(4_300_000)).unwrap();
+        assert_eq!((grid.start(), grid.end(), grid.points()), (at(300_000), at(4_200_000), 14));
         let fast = EvidencePlan::new(&[], "1s".parse().unwrap());
         assert_eq!(fast.side_interval().millis(), 4_000);
     }

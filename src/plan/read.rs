@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::answer::{Outcome, Table};
 use super::buckets::{BucketFault, Buckets, ORDER_TOLERANCE};
+use super::bursts::{self, Columns, SubWindow};
 use super::evidence::{
-    BucketQuery, DeclaredQueries, EvidencePlan, Freshness, JourneyPlan, ParameterSource, QueryId, QueryKind,
-    SideQueries, Source,
+    BucketQuery, BucketSubWindows, DeclaredQueries, EvidencePlan, Freshness, JourneyPlan, ParameterSource,
+    QueryId, QueryKind, SideQueries, Source,
 };
 use crate::distribution::histogram::ClassicHistogram;
 use crate::journey::component::{ComponentId, HistogramType, LatencyUnit};
-use crate::journey::evidence::{ComponentEvidence, Counts, Evidence, Measurement, Reason};
+use crate::journey::evidence::{ComponentEvidence, Counts, DesignEffects, Evidence, Measurement, Reason};
 use crate::synthetic::evaluation::Flaw;
 use crate::unit::{Probability, Seconds, Timestamp, Window};
 
@@ -255,14 +256,18 @@ impl Reader<'_> {
     fn source(&self, source: &Source) -> SourceReading {
         match source {
             Source::Nothing => SourceReading { windows: BTreeMap::new(), age: None, answered: None },
-            Source::Declared { windows, freshness, unit } => {
+            Source::Declared { windows, sub_windows, freshness, unit } => {
                 let side = self.declared_side(freshness.as_deref());
-                let reading = |queries: &DeclaredQueries| {
+                let reading = |window: Window, queries: &DeclaredQueries| {
                     let side = side.as_ref().map_err(Base::clone)?;
                     if side.newest == Some(None) {
                         return Err(Base::Vacuous(Reason::Absent));
                     }
                     let mut base = self.declared(queries, *unit)?;
+                    base.take_bursts(match sub_windows.get(&window) {
+                        Some((length, queries)) => self.declared_bursts(*length, queries),
+                        None => Ok(DesignEffects::default()),
+                    })?;
                     if let Base::Measured(_, reasons) | Base::Figure(_, reasons) = &mut base
                         && side.clock_is_wrong
                     {
@@ -271,8 +276,9 @@ impl Reader<'_> {
                     }
                     Ok(base)
                 };
-                let bases =
-                    windows.iter().map(|(&window, q)| (window, reading(q).unwrap_or_else(|base| base)));
+                let bases = windows
+                    .iter()
+                    .map(|(&window, queries)| (window, reading(window, queries).unwrap_or_else(|base| base)));
                 SourceReading {
                     windows: bases.collect(),
                     age: side.as_ref().ok().and_then(|side| side.age),
@@ -281,7 +287,7 @@ impl Reader<'_> {
                     })),
                 }
             }
-            Source::Histogram { all, success, side, unit, histogram_type } => {
+            Source::Histogram { all, success, sub_windows, side, unit, histogram_type } => {
                 let queries = all.values().chain(success.iter().flat_map(BTreeMap::values));
                 let answered = self.any_answered(queries.map(|bucket| bucket.query));
                 let side = self.side(side);
@@ -290,7 +296,12 @@ impl Reader<'_> {
                     let base = match &side {
                         Ok(side) => {
                             let success = success.map(|s| s.unwrap_or(all));
-                            self.histogram(all, success, side, *unit, *histogram_type)
+                            self.histogram(all, success, side, *unit, *histogram_type).and_then(|mut base| {
+                                if let Some(queries) = sub_windows.get(&window) {
+                                    base.take_bursts(self.bursts(queries))?;
+                                }
+                                Ok(base)
+                            })
                         }
                         Err(base) => Err(base.clone()),
                     };
@@ -473,6 +484,54 @@ impl Reader<'_> {
         counts(total, good, latency, failure_latency, reasons)
     }
 
+    /// The design effects of a histogram.
+    fn bursts(&self, queries: &BucketSubWindows) -> Result<DesignEffects, Base> {
+        let Some(all) = self.columns(queries.all.query, &queries.all.key)? else {
+            return Ok(DesignEffects::default());
+        };
+        let success = match &queries.success {
+            Some(success) => self.columns(success.query, &success.key)?,
+            None => Some(all),
+        };
+        Ok(bursts::design_effects(&self.sub_windows(queries.length, |end| {
+            let good = success.and_then(|success| success.calls(end)).unwrap_or(0.0);
+            Some(SubWindow { calls: all.calls(end)?, good, slow: success.and_then(|s| s.slow(end)) })
+        })))
+    }
+
+    /// The same of the queries of a spec.
+    fn declared_bursts(&self, length: Window, queries: &DeclaredQueries) -> Result<DesignEffects, Base> {
+        let columns = |query: Option<QueryId>| -> Result<Option<Columns<'_>>, Base> {
+            query.map_or(Ok(None), |query| self.columns(query, ""))
+        };
+        let (good, total) = (columns(queries.good)?, columns(queries.total)?);
+        let (latency, failure_latency) = (columns(queries.latency)?, columns(queries.failure_latency)?);
+        Ok(bursts::design_effects(&self.sub_windows(length, |end| {
+            let number = |of: Option<Columns<'_>>| of.and_then(|of| of.number(end));
+            let failures = failure_latency.and_then(|of| of.calls(end)).unwrap_or(0.0);
+            let (calls, good) = match (total, good) {
+                (Some(_), Some(_)) => (number(total)?, number(good).unwrap_or(0.0)),
+                (Some(_), None) => (number(total)?, number(total)? - failures),
+                (None, _) => (number(good)? + failures, number(good)?),
+            };
+            Some(SubWindow { calls, good, slow: latency.and_then(|latency| latency.slow(end)) })
+        })))
+    }
+
+    fn columns<'q>(&'q self, query: QueryId, key: &'q str) -> Result<Option<Columns<'q>>, Base> {
+        Ok(self.answers.table(query)?.map(|table| Columns::new(table, key)))
+    }
+
+    /// What is known of each sub-window of the window that ends now.
+    fn sub_windows(
+        &self,
+        length: Window,
+        counted: impl Fn(Timestamp) -> Option<SubWindow>,
+    ) -> Vec<SubWindow> {
+        let end = self.time(QueryKind::SubWindows(length)).unwrap_or(self.at);
+        EvidencePlan::sub_window_ends(end, length).filter_map(counted).collect()
+    }
+
     fn declared(&self, queries: &DeclaredQueries, unit: LatencyUnit) -> Result<Base, Base> {
         let number = |query: Option<QueryId>| query.map(|query| self.number(query)).transpose();
         if let Some(ratio) = number(queries.ratio)? {
@@ -546,6 +605,21 @@ fn counts(
 }
 
 impl Base {
+    /// What the calls are worth as a sample; where that was asked for and not answered, the evidence is incomplete.
+    fn take_bursts(&mut self, bursts: Result<DesignEffects, Self>) -> Result<(), Self> {
+        let Self::Measured(counts, reasons) = self else { return Ok(()) };
+        match bursts {
+            Ok(design_effects) => counts.set_design_effects(design_effects),
+            Err(Self::Unusable) => return Err(Self::Unusable),
+            Err(_) => {
+                reasons.push(Reason::Partial);
+                reasons.sort_unstable();
+                reasons.dedup();
+            }
+        }
+        Ok(())
+    }
+
     fn reason(&self) -> Reason {
         match self {
             Self::Unusable => Reason::Upstream,

@@ -1,8 +1,9 @@
 //! Evidence files: what telemetry would have said, written down.
 
 use super::load::{Kind, kind};
-use super::scalar::{ComponentName, Counted, Edge, Fraction, JourneyName, ParameterName, WindowText};
+use super::scalar::{ComponentName, Counted, Edge, Fraction, Growth, JourneyName, ParameterName, WindowText};
 use super::word::{ApiVersion, EvidenceKind, Unit};
+use crate::distribution::confidence::DesignEffect;
 use crate::distribution::histogram::ClassicHistogram;
 use crate::document::SourceFile;
 use crate::document::decode::{At, Decode as _, Decoder, Placed, Rule, Table, record};
@@ -11,7 +12,7 @@ use crate::document::parse::parse;
 use crate::document::tree::Document;
 use crate::journey::Journey;
 use crate::journey::component::LatencyUnit;
-use crate::journey::evidence::{ComponentEvidence, Counts, Evidence, Measurement, Reason};
+use crate::journey::evidence::{ComponentEvidence, Counts, DesignEffects, Evidence, Measurement, Reason};
 use crate::unit::Probability;
 
 record! {
@@ -48,7 +49,7 @@ record! {
     Measured [
         Rule::ExactlyOne(&["total", "availability"]), Rule::Needs("total", "good"),
         Rule::AtMostOne(&["availability", "good"]), Rule::AtMostOne(&["availability", "latency"]),
-        Rule::AtMostOne(&["availability", "failureLatency"])
+        Rule::AtMostOne(&["availability", "failureLatency"]), Rule::AtMostOne(&["availability", "designEffect"])
     ] {
         /// All calls.
         optional total: At<Counted> = "total",
@@ -58,8 +59,18 @@ record! {
         optional latency: Placed<Buckets> = "latency",
         /// Latency of the failures.
         optional failure_latency: Placed<Buckets> = "failureLatency",
+        /// How much bursts take from the worth of the calls; one that is not named is not known.
+        optional design_effect: Placed<Bursts> = "designEffect",
         /// The share of successes, without sampling error.
         optional availability: At<Fraction> = "availability",
+    }
+
+    /// By how much the variance of a share exceeds that of as many independent calls.
+    Bursts {
+        /// Of the failures.
+        optional failures: At<Growth> = "failures",
+        /// Of the slow successes.
+        optional latency: At<Growth> = "latency",
     }
 
     /// A classic histogram.
@@ -190,7 +201,15 @@ fn component(measured: &Measured, decoder: &mut Decoder<'_>) -> Option<Component
         return Some(ComponentEvidence::vacuous(Reason::NoTraffic));
     }
     match Counts::new(total.value.0, good.value.0, latency, failure_latency) {
-        Ok(counts) => Some(ComponentEvidence::measured(Measurement::Counts(counts))),
+        Ok(mut counts) => {
+            if let Some(Placed { record, .. }) = &measured.design_effect {
+                let effect =
+                    |factor: &Option<At<Growth>>| DesignEffect::new(factor.as_ref().map(|at| at.value.0)?);
+                let (failures, latency) = (effect(&record.failures), effect(&record.latency));
+                counts.set_design_effects(DesignEffects { failures, latency });
+            }
+            Some(ComponentEvidence::measured(Measurement::Counts(counts)))
+        }
         Err(error) => {
             decoder.report(Code::Inconsistent, good.at, error.to_string(), None);
             None

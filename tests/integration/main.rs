@@ -7,6 +7,7 @@ mod alerting;
 mod argo;
 mod argo_provider;
 mod brute_force;
+mod bursts;
 mod cli_check;
 mod cli_query;
 mod cli_upstream;

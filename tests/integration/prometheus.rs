@@ -77,13 +77,20 @@ pub(crate) fn post_form(url: &str, form: &[(&str, &str)]) -> Reply {
 /// An hour of the histogram `m`, in OpenMetrics: for each of these label sets so many calls every 15 s, all of them within
 /// 0.1 s; the last sample is at `end`.
 pub(crate) fn hour_of_calls(end: i64, all: &[(&str, f64)]) -> String {
+    let each: Vec<_> = all.iter().map(|&(labels, calls)| (labels, move |i| calls * f64::from(i))).collect();
+    let each: Vec<_> = each.iter().map(|(labels, until)| (*labels, until as &dyn Fn(u8) -> f64)).collect();
+    hour_of_counts(end, &each)
+}
+
+/// The same with the calls until each of the 240 samples.
+pub(crate) fn hour_of_counts(end: i64, all: &[(&str, &dyn Fn(u8) -> f64)]) -> String {
     let mut text = "# TYPE m histogram\n".to_owned();
-    for (labels, calls) in all {
+    for (labels, until) in all {
         for (suffix, le) in
             [("bucket", "le=\"0.1\","), ("bucket", "le=\"+Inf\","), ("count", ""), ("sum", "")]
         {
             for i in 0..240 {
-                let value = calls * f64::from(i);
+                let value = until(i);
                 let time = end - 15 * i64::from(239 - i);
                 text.push_str(&format!("m_{suffix}{{{le}{labels}}} {value} {time}\n"));
             }

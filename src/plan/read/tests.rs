@@ -89,7 +89,7 @@ fn healthy(kind: QueryKind, text: &str) -> Result<Rows, Outcome> {
         QueryKind::Layout => buckets([2.0, 2.0, 2.0]),
         QueryKind::Newest => one(595.0),
         QueryKind::Samples => one(20.0),
-        QueryKind::Ahead => Vec::new(),
+        QueryKind::Ahead | QueryKind::SubWindows(_) => Vec::new(),
         QueryKind::Declared(_) => unreachable!(),
     })
 }
@@ -122,6 +122,95 @@ fn good_total_and_both_latencies_come_from_one_histogram() {
     let reading = read_all(journey(&["5m"], vec![component("a")]), Some(AT), healthy);
     let Reading::Evidence { age, .. } = reading else { panic!() };
     assert_eq!(age.unwrap().get(), 5.0);
+}
+
+/// Reads a healthy service whose sub-windows hold these counts by bucket: of all calls, and of successes.
+fn read_in_sub_windows(
+    sub_windows: impl Fn(usize) -> ([f64; 3], [f64; 3]),
+    lost: Option<Outcome>,
+) -> Reading {
+    let plan =
+        EvidencePlan::new(&[Arc::new(journey(&["5m", "1h"], vec![component("a")]))], "15s".parse().unwrap());
+    let outcomes: Vec<Outcome> = plan
+        .queries()
+        .iter()
+        .map(|query| {
+            let time = plan.time_of(query.kind, AT, Some(AT)).unwrap();
+            let Some(grid) = EvidencePlan::sub_window_grid(query.kind, time, time) else {
+                let series = healthy(query.kind, &query.text).unwrap().into_iter().map(|(labels, value)| {
+                    Series { labels: labels.into_iter().collect(), samples: vec![Sample { time, value }] }
+                });
+                let grid = StepGrid::instant(time, plan.side_interval());
+                return Outcome::Answered(Arc::new(Table::new(series.collect(), grid, None)));
+            };
+            if let Some(lost) = &lost {
+                return lost.clone();
+            }
+            assert_eq!(grid.points(), 12);
+            let column = |bucket: usize| -> Vec<Sample> {
+                let counted = grid.iter().enumerate().map(|(at, time)| {
+                    let (all, good) = sub_windows(at);
+                    let value = if query.text.contains("code") { good } else { all }[bucket];
+                    Sample { time, value }
+                });
+                counted.filter(|sample| sample.value >= 0.0).collect()
+            };
+            let series = ["0.1", "1", "+Inf"].into_iter().enumerate().map(|(bucket, le)| Series {
+                labels: [("le", le.to_owned())].into_iter().collect(),
+                samples: column(bucket),
+            });
+            let table = Table::new(series.collect(), grid, query.member_label.as_deref());
+            Outcome::Answered(Arc::new(table.condensed(0.9)))
+        })
+        .collect();
+    let settings = ReadSettings { max_lookback: "1h".parse().unwrap(), delay: Duration::from_secs(5) };
+    Answers::new(&plan, &outcomes).read(AT, Some(AT), &settings).remove(0)
+}
+
+#[test]
+fn errors_and_slow_calls_in_bursts_take_from_the_worth_of_the_calls() {
+    let worth = |sub_windows: &dyn Fn(usize) -> ([f64; 3], [f64; 3])| {
+        let reading = read_in_sub_windows(sub_windows, None);
+        // Five minutes are too short to be cut.
+        assert_eq!(measured(&only(&reading, "5m")).design_effects(), DesignEffects::default());
+        let evidence = only(&reading, "1h");
+        assert_eq!(evidence.reasons, []);
+        let counts = measured(&evidence).clone();
+        assert_eq!(counts.total(), 100.0);
+        let effects = counts.design_effects();
+        (effects.failures.map(|effect| effect.get()), effects.latency.map(|effect| effect.get()))
+    };
+    // A tenth fails everywhere; of the successes a ninth is slower than 1 s, an even share.
+    assert_eq!(worth(&|_| ([55.0, 85.0, 100.0], [50.0, 80.0, 90.0])), (Some(1.0), Some(1.0)));
+    // Everything bad in one of twelve sub-windows of 100 calls: two differences (the last one counts twice), of 13 that
+    // are each 200·p(1−p) for independent calls. χ² of 7.33 degrees of freedom is below 4.5225 with probability .25.
+    let effect = |bad: f64| {
+        let p = bad / 1200.0;
+        7.33 / 4.5225 * 2.0 * bad * bad / (13.0 * 200.0 * p * (1.0 - p))
+    };
+    let good = |at: usize| if at == 3 { 40.0 } else { 100.0 };
+    let (failures, latency) =
+        worth(&|at| ([55.0, 85.0, 100.0], [0.5, 0.9, 1.0].map(|share| share * good(at))));
+    assert!((failures.unwrap() / effect(60.0) - 1.0).abs() < 1e-3, "{failures:?} {}", effect(60.0));
+    assert_eq!(latency, Some(1.0));
+    let slow = |at: usize| if at == 11 { [0.0, 0.0, 100.0] } else { [50.0, 100.0, 100.0] };
+    let (failures, latency) = worth(&|at| (slow(at), slow(at)));
+    assert_eq!(failures, Some(1.0));
+    assert!((latency.unwrap() / effect(100.0) - 1.0).abs() < 1e-3, "{latency:?} {}", effect(100.0));
+    // A young service: seven sub-windows have calls.
+    let young = |at: usize| if at < 5 { [-1.0; 3] } else { [50.0, 80.0, 100.0] };
+    assert_eq!(worth(&|at| (young(at), young(at))), (None, None));
+}
+
+#[test]
+fn sub_windows_that_were_not_answered_make_the_evidence_partial() {
+    for lost in [Outcome::Failed, Outcome::Incomplete] {
+        let reading = read_in_sub_windows(|_| unreachable!(), Some(lost));
+        let evidence = only(&reading, "1h");
+        assert_eq!(evidence.reasons, [Reason::Partial]);
+        assert_eq!(measured(&evidence).total(), 100.0);
+        assert_eq!(only(&reading, "5m").reasons, []);
+    }
 }
 
 #[test]
