@@ -14,6 +14,7 @@ mod client;
 #[path = "../support/closed_connection.rs"]
 mod closed_connection;
 mod evidence;
+mod forwarder;
 mod memory_attacks;
 mod overload;
 mod pass_through;

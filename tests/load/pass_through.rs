@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, at_rate};
+use crate::forwarder::Forwarder;
 use crate::prometheus::{Exporter, Prometheus, Setup};
 use crate::upstream::Upstream;
 use crate::{Emac, quantile, runtime};
@@ -48,60 +49,87 @@ fn latency_at_a_thousand_requests_a_second() {
     }
 }
 
-/// The medians of asking both in turns, over one connection each.
-async fn in_turns(what: &str, direct: &str, through: &str, target: &str, rounds: usize) {
-    let (mut direct, mut through) = (Client::new(direct), Client::new(through));
-    let (mut a, mut b) = (Vec::new(), Vec::new());
+/// Whom a study asks: the upstream itself, the cheapest proxy that there can be, and ours.
+struct Ways<'a> {
+    direct: &'a str,
+    floor: Forwarder,
+    through: &'a str,
+}
+
+impl<'a> Ways<'a> {
+    fn new(direct: &'a str, through: &'a str) -> Self {
+        Self { direct, floor: Forwarder::start(direct), through }
+    }
+
+    fn addresses(&self) -> [&str; 3] {
+        [self.direct, &self.floor.address, self.through]
+    }
+}
+
+/// `through` and the floor, by what direct takes or gives.
+fn ratios([direct, floor, through]: [f64; 3]) -> String {
+    format!("{:.2}× (bytes alone {:.2}×)", through / direct, floor / direct)
+}
+
+/// The medians of asking in turns, over one connection each.
+async fn in_turns(what: &str, ways: &Ways<'_>, target: &str, rounds: usize) {
+    let mut clients = ways.addresses().map(Client::new);
+    let mut took = [const { Vec::new() }; 3];
     for round in 0..rounds {
-        // Who is first changes, so that neither always finds what the other left in the caches.
-        for turn in 0..2 {
-            let (client, took) =
-                if (round + turn) % 2 == 0 { (&mut direct, &mut a) } else { (&mut through, &mut b) };
-            let outcome = client.get(target, PATIENCE).await;
+        // Who is first changes, so that nobody always finds what another left in the caches.
+        for turn in 0..3 {
+            let way = (round + turn) % 3;
+            let outcome = clients[way].get(target, PATIENCE).await;
             assert_eq!(outcome.status, 200, "{what}");
-            took.push(outcome.took);
+            took[way].push(outcome.took);
         }
     }
     // Others use the machine too: the quietest twentieth shows what it does by itself.
-    let blocks = a.chunks_mut(rounds / 20).zip(b.chunks_mut(rounds / 20));
-    let blocks = blocks.map(|(a, b)| (quantile(a, 0.5), quantile(b, 0.5)));
-    let quietest = blocks.min_by(|a, b| (a.0 + a.1).total_cmp(&(b.0 + b.1))).unwrap();
-    let (a, b) = (quantile(&mut a, 0.5), quantile(&mut b, 0.5));
-    println!(
-        "{what}, p50 of {rounds}: direct {a:.3} ms, through {b:.3} ms, {:.2}×; in the quietest twentieth \
-         {:.3} and {:.3} ms, {:.2}×",
-        b / a,
-        quietest.0,
-        quietest.1,
-        quietest.1 / quietest.0
-    );
+    let length = rounds / 20;
+    let medians_of = |took: &mut [Vec<Duration>; 3], block: std::ops::Range<usize>| {
+        took.each_mut().map(|took| quantile(&mut took[block.clone()], 0.5))
+    };
+    let blocks = (0..20).map(|at| medians_of(&mut took, at * length..(at + 1) * length));
+    let quietest = blocks.min_by(|a, b| a.iter().sum::<f64>().total_cmp(&b.iter().sum())).unwrap();
+    let all = medians_of(&mut took, 0..rounds);
+    for (when, medians) in
+        [(format!("p50 of {rounds}"), all), ("the quietest twentieth".to_owned(), quietest)]
+    {
+        let [direct, floor, through] = medians;
+        println!(
+            "{what}, {when}: direct {direct:.3} ms, bytes alone {floor:.3} ms, through {through:.3} ms, {}",
+            ratios(medians)
+        );
+    }
 }
 
-/// Requests a second over sixteen connections, direct and through, in turns.
-async fn rates(what: &str, direct: &str, through: &str, target: &'static str) {
-    let mut rates = [0.0; 4];
-    for (rate, address) in rates.iter_mut().zip([direct, through, direct, through]) {
-        let begun = Instant::now();
-        let mut clients = tokio::task::JoinSet::new();
-        for _ in 0..16 {
-            let address = address.to_owned();
-            clients.spawn(async move {
-                let mut client = Client::new(&address);
-                let mut count = 0_u64;
-                while begun.elapsed() < Duration::from_secs(5) {
-                    let status = client.get(target, PATIENCE).await.status;
-                    count += u64::from(status == 200);
-                }
-                count
-            });
+/// Requests a second over sixteen connections, in turns.
+async fn rates(what: &str, ways: &Ways<'_>, target: &'static str) {
+    let mut rates = [0.0; 3];
+    for _ in 0..3 {
+        for (rate, address) in rates.iter_mut().zip(ways.addresses()) {
+            let begun = Instant::now();
+            let mut clients = tokio::task::JoinSet::new();
+            for _ in 0..16 {
+                let address = address.to_owned();
+                clients.spawn(async move {
+                    let mut client = Client::new(&address);
+                    let mut count = 0_u64;
+                    while begun.elapsed() < Duration::from_secs(3) {
+                        let status = client.get(target, PATIENCE).await.status;
+                        count += u64::from(status == 200);
+                    }
+                    count
+                });
+            }
+            let count: u64 = clients.join_all().await.into_iter().sum();
+            *rate += count as f64 / begun.elapsed().as_secs_f64() / 3.0;
         }
-        let count: u64 = clients.join_all().await.into_iter().sum();
-        *rate = count as f64 / begun.elapsed().as_secs_f64();
     }
-    let ratio = (rates[1] + rates[3]) / (rates[0] + rates[2]);
+    let [direct, floor, through] = rates;
     println!(
-        "{what}, 16 connections: direct {:.0}/s and {:.0}/s, through {:.0}/s and {:.0}/s, {ratio:.2}×",
-        rates[0], rates[2], rates[1], rates[3]
+        "{what}, 16 connections: direct {direct:.0}/s, bytes alone {floor:.0}/s, through {through:.0}/s, {}",
+        ratios(rates)
     );
 }
 
@@ -112,10 +140,11 @@ fn through_and_direct_in_turns() {
     let runtime = runtime();
     let upstream = Upstream::start(&runtime, 1_000, Duration::ZERO, 5 << 20);
     let emac = Emac::start(&upstream.url, &[]);
+    let ways = Ways::new(upstream.address(), &emac.address);
     runtime.block_on(async {
-        in_turns("answer at once", upstream.address(), &emac.address, THEIRS, 5_000).await;
-        in_turns("5 MB body", upstream.address(), &emac.address, BIG, 300).await;
-        rates("answer at once", upstream.address(), &emac.address, THEIRS).await;
+        in_turns("answer at once", &ways, THEIRS, 5_000).await;
+        in_turns("5 MB body", &ways, BIG, 300).await;
+        rates("answer at once", &ways, THEIRS).await;
     });
     println!("resident afterwards: {:.0} MiB", emac.memory("VmRSS"));
     if !cfg!(has_prometheus) {
@@ -130,12 +159,12 @@ fn through_and_direct_in_turns() {
     let prometheus = Prometheus::start(&Setup { targets: &[exporter.target()], ..Setup::default() });
     prometheus.wait_for_series("up == 1 and scrape_samples_scraped > 29999");
     let emac = Emac::start(prometheus.url(), &[]);
-    let direct = prometheus.url().trim_start_matches("http://");
+    let ways = Ways::new(prometheus.url().trim_start_matches("http://"), &emac.address);
     const NOW: &str = "/api/v1/query?query=up";
     runtime.block_on(async {
-        in_turns("Prometheus, cheap query", direct, &emac.address, NOW, 5_000).await;
-        rates("Prometheus, cheap query", direct, &emac.address, NOW).await;
-        in_turns("Prometheus, 30,000 series", direct, &emac.address, "/api/v1/query?query=wide", 100).await;
+        in_turns("Prometheus, cheap query", &ways, NOW, 5_000).await;
+        rates("Prometheus, cheap query", &ways, NOW).await;
+        in_turns("Prometheus, 30,000 series", &ways, "/api/v1/query?query=wide", 100).await;
     });
     println!("resident afterwards: {:.0} MiB", emac.memory("VmRSS"));
 }
