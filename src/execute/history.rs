@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use moka::Expiry;
 use moka::future::Cache;
 use rand::RngExt as _;
 use tokio::sync::Semaphore;
@@ -45,7 +44,7 @@ const CACHE_BYTES: u64 = 64 << 20;
 
 /// How long a block is shown before it is fetched again behind the answer that it is shown in, and how long at most:
 /// evidence that reached the upstream late is seen then. Each block has times of its own, up to [`JITTER`] shorter or
-/// longer, so that what was fetched together is not fetched together again.
+/// longer, so that what was fetched together is not fetched together again. By the engine's clock.
 const SOFT_TTL: Duration = Duration::from_secs(30 * 60);
 const HARD_TTL: Duration = Duration::from_secs(60 * 60);
 const JITTER: f64 = 0.2;
@@ -67,38 +66,36 @@ struct BlockKey {
 /// Some points of the past of one journey.
 pub(super) type Block = Kept;
 
-/// A block in the cache.
+/// A block in the cache, and until when.
 #[derive(Clone)]
 struct Cached {
     block: Block,
-    refresh_at: Instant,
-    ttl: Duration,
+    fetched: Timestamp,
+    refresh_at: Timestamp,
+    drop_at: Timestamp,
 }
 
 impl Cached {
-    fn new(block: Block) -> Self {
-        let jittered = |ttl: Duration| ttl.mul_f64(rand::rng().random_range(1.0 - JITTER..1.0 + JITTER));
-        Self { block, refresh_at: Instant::now() + jittered(SOFT_TTL), ttl: jittered(HARD_TTL) }
+    fn new(block: Block, now: Timestamp) -> Self {
+        let after = |ttl: Duration| {
+            let jittered = ttl.mul_f64(rand::rng().random_range(1.0 - JITTER..1.0 + JITTER));
+            now.plus_millis(i64::try_from(jittered.as_millis()).unwrap_or(i64::MAX))
+        };
+        Self { block, fetched: now, refresh_at: after(SOFT_TTL), drop_at: after(HARD_TTL) }
+    }
+
+    /// Not one that was fetched in the future either: the clock was set back.
+    fn may_be_shown(&self, now: Timestamp) -> bool {
+        (self.fetched..self.drop_at).contains(&now)
     }
 }
 
-/// Each block for as long as it says.
-struct ByItself;
-
-impl Expiry<BlockKey, Cached> for ByItself {
-    fn expire_after_create(&self, _: &BlockKey, cached: &Cached, _: Instant) -> Option<Duration> {
-        Some(cached.ttl)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &BlockKey,
-        cached: &Cached,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(cached.ttl)
-    }
+/// Blocks of one journey's past.
+pub(super) struct Past {
+    /// With their first points, in the order of time.
+    pub(super) blocks: Vec<(Timestamp, Block)>,
+    /// When the oldest of those was fetched that are due to be fetched again, if there are such.
+    pub(super) overdue_since: Option<Timestamp>,
 }
 
 type Flight = Shared<BoxFuture<'static, Result<Vec<(Timestamp, Block)>, SelectError>>>;
@@ -118,7 +115,12 @@ impl Default for History {
             u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         Self {
-            blocks: Cache::builder().max_capacity(CACHE_BYTES).weigher(weigh).expire_after(ByItself).build(),
+            blocks: Cache::builder()
+                .max_capacity(CACHE_BYTES)
+                .weigher(weigh)
+                // What nobody asks for any more gives its memory back.
+                .time_to_live(HARD_TTL.mul_f64(1.0 + JITTER))
+                .build(),
             flights: Mutex::default(),
             slots: Arc::new(Semaphore::new(CONCURRENCY)),
         }
@@ -248,7 +250,7 @@ impl Engine {
         first: Timestamp,
         last: Timestamp,
         deadline: Instant,
-    ) -> Result<Vec<(Timestamp, Block)>, SelectError> {
+    ) -> Result<Past, SelectError> {
         let length = self.interval_millis().saturating_mul(BLOCK_POINTS);
         let block_length = Window::from_millis(length.unsigned_abs()).unwrap_or(self.settings.interval);
         let key = |start| BlockKey {
@@ -261,13 +263,17 @@ impl Engine {
         };
         let mut blocks = Vec::new();
         let (mut missing, mut to_refresh): (Vec<Timestamp>, Vec<Timestamp>) = (Vec::new(), Vec::new());
-        let now = Instant::now();
+        let mut overdue_since: Option<Timestamp> = None;
+        let now = (self.settings.clock)();
         let mut start = first.floor_to(block_length);
         while start <= last {
-            match self.history.blocks.get(&key(start)).await {
+            match self.history.blocks.get(&key(start)).await.filter(|cached| cached.may_be_shown(now)) {
                 Some(cached) => {
                     if now >= cached.refresh_at {
                         to_refresh.push(start);
+                        let oldest =
+                            overdue_since.map_or(cached.fetched, |oldest| oldest.min(cached.fetched));
+                        overdue_since = Some(oldest);
                     }
                     blocks.push((start, cached.block));
                 }
@@ -295,7 +301,7 @@ impl Engine {
             blocks.extend(landed.map_err(|_| SelectError::Deadline { time: first })??);
         }
         blocks.sort_by_key(|(start, _)| *start);
-        Ok(blocks)
+        Ok(Past { blocks, overdue_since })
     }
 
     /// Joins the request that is on its way, or starts one.
@@ -350,7 +356,7 @@ impl Engine {
             let whole = i64::try_from(samples.points().len()) == Ok(BLOCK_POINTS);
             let block: Block = Arc::new(RwLock::new(samples));
             if whole && span.complete {
-                let cached = Cached::new(Arc::clone(&block));
+                let cached = Cached::new(Arc::clone(&block), (self.settings.clock)());
                 self.history.blocks.insert(BlockKey { start, ..first.clone() }, cached).await;
             }
             blocks.push((start, block));
@@ -363,4 +369,27 @@ fn unanswered(known: &ModelledJourney, time: Timestamp, before: Option<&Evaluati
     let evaluation = evaluate::unanswered(known, time, before);
     let fault = SelectError::Upstream { fault: fault.to_owned(), age: evaluation.evidence_age };
     Point { time, state: PointState::Unanswered(Arc::new(fault)), samples: render::samples(&evaluation) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_due_after_half_an_hour_and_gone_after_one_a_fifth_more_or_less() {
+        let fetched = Timestamp::from_millis(1_000_000);
+        let minutes = |at: Timestamp| (at.millis() - fetched.millis()) as f64 / 60_000.0;
+        let cached: Vec<Cached> = (0..1_000).map(|_| Cached::new(Block::default(), fetched)).collect();
+        for (times, ttl) in [
+            (cached.iter().map(|one| minutes(one.refresh_at)).collect::<Vec<f64>>(), 30.0),
+            (cached.iter().map(|one| minutes(one.drop_at)).collect(), 60.0),
+        ] {
+            let (least, most) = times.iter().fold((f64::MAX, 0.0_f64), |(a, b), t| (a.min(*t), b.max(*t)));
+            assert!((0.8 * ttl..0.85 * ttl).contains(&least), "{least} of {ttl}");
+            assert!((1.15 * ttl..=1.2 * ttl).contains(&most), "{most} of {ttl}");
+        }
+        let shown_at = |millis: i64| cached[0].may_be_shown(fetched.plus_millis(millis));
+        assert!(shown_at(0) && shown_at(47 * 60_000));
+        assert!(!shown_at(73 * 60_000) && !shown_at(-1), "too old, and from the future");
+    }
 }

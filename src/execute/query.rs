@@ -125,6 +125,7 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
     let mut series_of_ours = Vec::with_capacity(selected.len());
     for mut selected in selected {
         annotations.warnings.append(&mut selected.warnings);
+        annotations.infos.append(&mut selected.infos);
         series_of_ours.push(selected.series);
     }
     let fetching = begun.elapsed();

@@ -205,7 +205,7 @@ impl Engine {
             // Spans begin at multiples of their length, so that readers share what is cached.
             let last = begin.floor_to(span).plus_millis(length - interval).min(until);
             let deadline = end.min(Instant::now() + SPAN_DEADLINE);
-            let blocks = self.past(&known, window, begin, last, deadline).await?;
+            let blocks = self.past(&known, window, begin, last, deadline).await?.blocks;
             let matchers = matchers.clone();
             let external = self.settings.external_labels.clone();
             answer = blocking(move || {

@@ -27,6 +27,8 @@ struct Range {
 #[derive(Default)]
 struct Part {
     series: BTreeMap<Labels, Vec<Sample>>,
+    /// When the oldest of it was fetched that is due to be fetched again.
+    overdue_since: Option<Timestamp>,
     /// What is known of each point of the range.
     points: BTreeMap<Timestamp, PointState>,
 }
@@ -114,7 +116,7 @@ async fn part(
     }
     let known: Option<ModelledJourney> = engine.model().journey(name).cloned();
     let fetch_until = ends.map_or(range.last, |(first, _)| range.last.min(first.plus_millis(-interval)));
-    let mut past_fault = None;
+    let (mut past_fault, mut overdue_since) = (None, None);
     if let (true, Some(known)) = (range.first <= fetch_until, known) {
         let points = fetch_until.millis().abs_diff(range.first.millis()) / interval.unsigned_abs() + 1;
         let points = usize::try_from(points).unwrap_or(usize::MAX);
@@ -122,11 +124,14 @@ async fn part(
             return Err(SelectError::TooManyPoints { points, limit: MAX_POINTS });
         }
         match engine.past(&known, window, range.first, fetch_until, deadline).await {
-            Ok(blocks) => segments.splice(0..0, blocks).for_each(drop),
+            Ok(past) => {
+                overdue_since = past.overdue_since;
+                segments.splice(0..0, past.blocks).for_each(drop);
+            }
             Err(fault) => past_fault = Some(Arc::new(fault)),
         }
     }
-    let mut part = Part::default();
+    let mut part = Part { overdue_since, ..Part::default() };
     let mut end = range.last;
     // Backwards, so that each segment ends where the next begins: kept points win over fetched ones.
     for (start, segment) in segments.iter().rev() {
@@ -200,6 +205,12 @@ fn finish(
     let mut faults: BTreeMap<Timestamp, Arc<SelectError>> = BTreeMap::new();
     let mut answered: BTreeSet<Timestamp> = BTreeSet::new();
     for (name, part) in parts {
+        if let (Some(since), false) = (part.overdue_since, part.series.is_empty()) {
+            let age = (engine.settings.clock)().millis().saturating_sub(since.millis()) / 1_000;
+            let note =
+                format!("the past of journey {name} was fetched {age} s ago, and is being fetched again");
+            selected.infos.push(note);
+        }
         let unanswered = part.points.values().any(|state| *state != PointState::Answered);
         if unanswered && wants_numbers(engine, &name, set) {
             for (&time, state) in &part.points {

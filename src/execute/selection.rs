@@ -58,6 +58,8 @@ pub struct Selected {
     pub series: Vec<Series>,
     /// For the client.
     pub warnings: Vec<String>,
+    /// The age of what is shown although it is due to be fetched again.
+    pub infos: Vec<String>,
     /// Rising and disjoint. An evaluation at a time within one of them is an error, not an empty result:
     /// [`Selected::unanswered_at`]. Empty where all selected series are always answered, and where nothing matches.
     pub unanswered: Vec<Unanswered>,

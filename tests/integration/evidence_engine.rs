@@ -444,6 +444,51 @@ async fn the_past_beyond_the_retention_is_fetched_and_equals_what_was_live() {
 }
 
 #[tokio::test]
+async fn a_fetched_past_is_fetched_again_behind_an_answer_and_dropped_when_that_does_not_help() {
+    const MINUTE: i64 = 60_000;
+    let mut world = World::new();
+    let engine = world.engine(journeys(SPEC));
+    world.evaluate(&engine, 600).await;
+    let queries = || engine.counters().queries;
+    let expected = everything(&engine, 60, 110).await;
+    let fetched = queries();
+    let clock = Arc::clone(&world.clock);
+    let fetched_at = clock.load(Ordering::SeqCst);
+    let at_minute = |minutes: i64| clock.store(fetched_at + minutes * MINUTE, Ordering::SeqCst);
+    let read = async || select(&engine, PESSIMISTIC, 60, 110).await;
+    // A fifth less than half an hour: as fetched.
+    at_minute(23);
+    assert_eq!(read().await.unwrap().infos, [""; 0]);
+    assert_eq!(queries(), fetched);
+    // A fifth more: shown with its age, and fetched again behind that, a run of blocks behind each answer.
+    at_minute(37);
+    let selected = read().await.unwrap();
+    assert_eq!(selected.series[0].samples.len(), 51);
+    let note = "the past of journey checkout was fetched 2220 s ago, and is being fetched again";
+    assert_eq!(selected.infos, [note]);
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !read().await.unwrap().infos.is_empty() {
+        assert!(Instant::now() < patience, "it was not fetched again");
+        tokio::task::yield_now().await;
+    }
+    assert!(queries() > fetched);
+    assert_eq!(everything(&engine, 60, 110).await, expected);
+    // Where that fails it is still shown with its age, until it is a fifth more than an hour old.
+    world.breaks(Fault::Unreachable);
+    at_minute(37 + 47);
+    assert_eq!(read().await.unwrap().infos.len(), 1);
+    at_minute(37 + 73);
+    assert!(matches!(read().await, Err(SelectError::Upstream { .. })));
+    world.breaks(Fault::None);
+    let selected = read().await.unwrap();
+    assert_eq!((selected.series[0].samples.len(), selected.infos.len()), (51, 0));
+    // Set back, it would be as if what was fetched came from the future.
+    world.breaks(Fault::Unreachable);
+    at_minute(0);
+    assert!(read().await.is_err());
+}
+
+#[tokio::test]
 async fn a_reload_changes_the_future_only() {
     let mut world = World::new();
     let engine = world.engine(journeys(SPEC));
