@@ -3,10 +3,10 @@
 //! A recorder of its own rather than the process-wide one, so that two servers in one process (tests, the demo) do not
 //! mix. Labels are bounded: routes by the router, codes and results by closed sets.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use metrics::{Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString, Unit};
+use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString, Unit};
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
@@ -19,11 +19,19 @@ const LATENCY_EDGES: [f64; 14] =
 
 const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
 
+/// The purpose of requests that pass through.
+pub const FORWARD: &str = "forward";
+
+/// A counter and the durations of what it counts.
+type Pair = (Counter, Histogram);
+
 /// Own metrics.
 #[derive(Clone)]
 pub struct Telemetry {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
+    /// Those of what passes through with success: found once, since looking them up costs more than counting.
+    forwarded: Arc<OnceLock<Pair>>,
 }
 
 impl Telemetry {
@@ -36,7 +44,7 @@ impl Telemetry {
         let recorder =
             PrometheusBuilder::new().set_buckets_for_metric(suffix, &LATENCY_EDGES)?.build_recorder();
         let handle = recorder.handle();
-        let telemetry = Self { recorder: Arc::new(recorder), handle };
+        let telemetry = Self { recorder: Arc::new(recorder), handle, forwarded: Arc::default() };
         telemetry.describe();
         telemetry.gauge("emac_build_info", vec![Label::new("version", env!("CARGO_PKG_VERSION"))], 1.0);
         Ok(telemetry)
@@ -133,8 +141,23 @@ impl Telemetry {
         self.observe("emac_http_request_duration_seconds", vec![route], duration);
     }
 
+    /// What counts the answers of one route, as [`Telemetry::http_request`] does.
+    #[must_use]
+    pub fn route(&self, route: &'static str) -> RouteMeter {
+        RouteMeter { telemetry: self.clone(), route, usual: OnceLock::new() }
+    }
+
     /// One request sent to the upstream on behalf of a client.
     pub fn upstream_request(&self, purpose: &'static str, ok: bool, duration: Duration) {
+        if ok && purpose == FORWARD {
+            let (answered, took) = self.forwarded.get_or_init(|| {
+                let by = Label::new("purpose", FORWARD);
+                let of = [by.clone(), Label::new("result", "ok")];
+                self.pair("emac_upstream_requests_total", of, "emac_upstream_request_duration_seconds", by)
+            });
+            answered.increment(1);
+            return took.record(duration.as_secs_f64());
+        }
         let purpose = Label::new("purpose", purpose);
         let result = Label::new("result", if ok { "ok" } else { "error" });
         self.increment("emac_upstream_requests_total", vec![purpose.clone(), result]);
@@ -219,6 +242,15 @@ impl Telemetry {
         self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA).set(value);
     }
 
+    fn pair(&self, total: &'static str, of: [Label; 2], took: &'static str, by: Label) -> Pair {
+        let total = Key::from_parts(total, of.to_vec());
+        let took = Key::from_parts(took, vec![by]);
+        (
+            self.recorder.register_counter(&total, &METADATA),
+            self.recorder.register_histogram(&took, &METADATA),
+        )
+    }
+
     fn increment(&self, name: &'static str, labels: Vec<Label>) {
         self.recorder.register_counter(&Key::from_parts(name, labels), &METADATA).increment(1);
     }
@@ -241,6 +273,35 @@ impl Telemetry {
     }
 }
 
+/// See [`Telemetry::route`]. Good answers are counted without looking their counters up.
+pub struct RouteMeter {
+    telemetry: Telemetry,
+    route: &'static str,
+    usual: OnceLock<Pair>,
+}
+
+impl RouteMeter {
+    /// The route.
+    #[must_use]
+    pub const fn route(&self) -> &'static str {
+        self.route
+    }
+
+    /// One answer to a client.
+    pub fn note(&self, code: u16, duration: Duration) {
+        if code != 200 {
+            return self.telemetry.http_request(self.route, code, duration);
+        }
+        let (answered, took) = self.usual.get_or_init(|| {
+            let route = Label::new("route", self.route);
+            let of = [route.clone(), Label::new("code", "200")];
+            self.telemetry.pair("emac_http_requests_total", of, "emac_http_request_duration_seconds", route)
+        });
+        answered.increment(1);
+        took.record(duration.as_secs_f64());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,14 +310,18 @@ mod tests {
     fn what_is_recorded_is_rendered_with_help_and_buckets() {
         let telemetry = Telemetry::new().unwrap();
         telemetry.http_request("/api/v1/query", 200, Duration::from_micros(700));
+        let meter = telemetry.route("/api/v1/query");
+        meter.note(200, Duration::from_micros(700));
+        meter.note(503, Duration::from_micros(700));
         telemetry.counter("emac_evaluations_total", 5);
         telemetry.reloaded(false, Timestamp::from_millis(0));
         let text = telemetry.render();
         for line in [
             "# TYPE emac_http_requests_total counter",
-            r#"emac_http_requests_total{route="/api/v1/query",code="200"} 1"#,
+            r#"emac_http_requests_total{route="/api/v1/query",code="200"} 2"#,
+            r#"emac_http_requests_total{route="/api/v1/query",code="503"} 1"#,
             r#"emac_http_request_duration_seconds_bucket{route="/api/v1/query",le="0.0005"} 0"#,
-            r#"emac_http_request_duration_seconds_bucket{route="/api/v1/query",le="0.001"} 1"#,
+            r#"emac_http_request_duration_seconds_bucket{route="/api/v1/query",le="0.001"} 3"#,
             "emac_evaluations_total 5",
             "emac_model_last_reload_successful 0",
             "# HELP emac_build_info 1; the version that runs.",

@@ -1,7 +1,6 @@
 //! Bodies between the server's type and the upstream's.
 
 use std::pin::Pin;
-use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -16,31 +15,7 @@ use crate::upstream::{Body as UpstreamBody, RequestBroken};
 /// A body on its way to the upstream.
 pub(crate) fn to_upstream(body: Body) -> UpstreamBody {
     let broken = |fault: axum::Error| RequestBroken { late: is_late(&fault), fault: fault.to_string() };
-    Shareable(Mutex::new(body)).map_err(move |fault| broken(fault).into()).boxed()
-}
-
-/// The server's body type is not `Sync`, the upstream's is. The mutex is never locked: polling has exclusive access.
-struct Shareable(Mutex<Body>);
-
-impl HttpBody for Shareable {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let body = self.0.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Pin::new(body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).size_hint()
-    }
+    body.map_err(move |fault| broken(fault).into()).boxed_unsync()
 }
 
 /// Why a body was not read whole.

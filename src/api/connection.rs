@@ -1,24 +1,24 @@
 //! One connection: hyper's HTTP/1 within limits of time and size.
 
+use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tower::Service as _;
 
 use super::connections::{Phase, Watched};
+use super::front::Front;
 use super::guarded_io::GuardedIo;
 use super::timed_body::TimedBody;
 
@@ -134,7 +134,7 @@ impl Ended {
 /// Answers the requests of one connection.
 pub(super) async fn converse<S>(
     stream: S,
-    router: Router,
+    front: &Front,
     watched: Arc<Watched>,
     limits: ConnectionLimits,
     finish: CancellationToken,
@@ -147,9 +147,14 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         watched.enter(Phase::Active);
         let active = UntilIdle(Arc::clone(&watched));
-        let answering =
-            router.clone().call(request.map(|b| Body::new(TimedBody::new(b, limits.body_timeout))));
-        async move { Ok::<_, std::convert::Infallible>(track(answering.await, active)) }
+        let request = request.map(|body| match body.is_end_stream() {
+            true => Body::empty(),
+            false => Body::new(TimedBody::new(body, limits.body_timeout)),
+        });
+        async move {
+            let answer = front.answer(request).await;
+            Ok::<_, Infallible>(answer.map(|body| Tracked { body, rest: Bytes::new(), _active: active }))
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -210,13 +215,6 @@ struct UntilIdle(Arc<Watched>);
 impl Drop for UntilIdle {
     fn drop(&mut self) {
         self.0.enter(Phase::Idle);
-    }
-}
-
-fn track(answer: Result<Response<Body>, std::convert::Infallible>, active: UntilIdle) -> Response<Tracked> {
-    match answer {
-        Ok(answer) => answer.map(|body| Tracked { body, rest: Bytes::new(), _active: active }),
-        Err(never) => match never {},
     }
 }
 

@@ -82,7 +82,7 @@ async fn merged(state: &ApiState, request: Request, listing: Listing) -> Respons
         Theirs::Refused(status, body) => {
             return reply::own(status.as_u16(), "application/json", body);
         }
-        Theirs::Busy(busy) => return busy.into_response(),
+        Theirs::NoRoom(error) => return error.into_response(),
         Theirs::Failed(fault) => {
             let mut answer = json!({"status": "success", "data": listing.nothing()});
             push_warnings(&mut answer, [format!("only synthetic series are listed: {fault}")]);

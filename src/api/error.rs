@@ -10,6 +10,7 @@ use crate::promql::evaluate::EvaluationError;
 use crate::promql::matcher::MatcherError;
 use crate::promql::query::ParseError;
 use crate::upstream::UpstreamError;
+use crate::upstream::memory::Exhausted;
 use crate::wire::prometheus_json::{ErrorType, encode};
 
 /// An error answer.
@@ -63,6 +64,17 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// 503 where there may be room later, else 422: whoever is told to come again does.
+impl From<Exhausted> for ApiError {
+    fn from(full: Exhausted) -> Self {
+        if full.is_lasting() {
+            Self::execution(format!("{full}: ask for fewer series, or for less of their past"))
+        } else {
+            Self::busy(full.to_string())
+        }
+    }
+}
+
 impl From<ParseError> for ApiError {
     fn from(error: ParseError) -> Self {
         Self::bad_data(format!("invalid parameter \"query\": {error}"))
@@ -92,6 +104,7 @@ impl From<RunError> for ApiError {
         match error {
             RunError::Evaluation(error) => error.into(),
             RunError::Select(error) => (&error).into(),
+            RunError::NoRoom(full) => full.into(),
             RunError::Timeout | RunError::Upstream(UpstreamError::Timeout { .. }) => {
                 Self::new(ErrorType::Timeout, message)
             }
@@ -124,5 +137,20 @@ impl From<UpstreamError> for ApiError {
             UpstreamError::RequestBroken { late, .. } => Self::request_broken(late, message),
             _ => Self::new(ErrorType::Unavailable, message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_fits_is_refused_for_good_and_what_does_not_fit_now_for_a_while() {
+        let refused = |needed| ApiError::from(Exhausted { needed, budget: 100 }).into_response();
+        let now = refused(100);
+        assert_eq!((now.status().as_u16(), now.headers().contains_key(header::RETRY_AFTER)), (503, true));
+        let for_good = refused(101);
+        let again = for_good.headers().contains_key(header::RETRY_AFTER);
+        assert_eq!((for_good.status().as_u16(), again), (422, false));
     }
 }

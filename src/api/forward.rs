@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::json_weight::JsonWeight;
 use super::parameters::Call;
 use super::state::ApiState;
+use crate::telemetry::FORWARD;
 use crate::upstream::memory::{Exhausted, Reserved};
 use crate::upstream::{Body as UpstreamBody, Replay, UpstreamError};
 use crate::wire::prometheus_json::decode;
@@ -35,7 +36,7 @@ pub(crate) async fn unchanged(state: &ApiState, call: Call) -> Response {
 async fn send(state: &ApiState, request: http::Request<UpstreamBody>) -> Response {
     let begun = Instant::now();
     let answer = state.upstream().forward(request).await;
-    state.telemetry().upstream_request("forward", answer.is_ok(), begun.elapsed());
+    state.telemetry().upstream_request(FORWARD, answer.is_ok(), begun.elapsed());
     match answer {
         Ok(answer) => answer.map(Body::new).into_response(),
         Err(error) => ApiError::from(error).into_response(),
@@ -50,8 +51,8 @@ pub(crate) enum Theirs {
     Refused(StatusCode, Bytes),
     /// It could not be asked, or its answer is unusable. A sentence that names the upstream.
     Failed(String),
-    /// Not now, and the client may come again.
-    Busy(ApiError),
+    /// There is no room for it, now or at all, of which the client is told the right one.
+    NoRoom(ApiError),
 }
 
 /// Asks the upstream for an answer that is merged with ours.
@@ -60,7 +61,7 @@ pub(crate) async fn readable(state: &ApiState, call: Call) -> Theirs {
     let theirs = ask(state, call).await;
     state.telemetry().upstream_request(
         "merge",
-        !matches!(theirs, Theirs::Failed(_) | Theirs::Busy(_)),
+        !matches!(theirs, Theirs::Failed(_) | Theirs::NoRoom(_)),
         begun.elapsed(),
     );
     theirs
@@ -71,14 +72,14 @@ async fn ask(state: &ApiState, call: Call) -> Theirs {
     let limit = state.settings().limits.body_bytes;
     let answer = match state.upstream().forward(call.into_readable_request()).await {
         Ok(answer) => answer,
-        Err(error @ UpstreamError::Busy { .. }) => return Theirs::Busy(error.into()),
+        Err(error @ UpstreamError::Busy { .. }) => return Theirs::NoRoom(error.into()),
         Err(error) => return Theirs::Failed(error.to_string()),
     };
     let (head, body) = answer.into_parts();
     let mut reserved = state.memory().open();
     let bytes = match body::read(body, limit, &mut reserved).await {
         Ok(bytes) => bytes,
-        Err(error @ ReadError::Exhausted(_)) => return Theirs::Busy(ApiError::busy(error.to_string())),
+        Err(ReadError::Exhausted(full)) => return Theirs::NoRoom(full.into()),
         Err(error) => return Theirs::Failed(format!("upstream {name}: {error}")),
     };
     if head.status.is_client_error() {
@@ -90,7 +91,7 @@ async fn ask(state: &ApiState, call: Call) -> Theirs {
     let memory = state.memory().clone();
     let (parsed, held) = off_the_runtime(reserved, move || parse(&bytes, memory.open())).await;
     match parsed {
-        Err(Unparsed::Exhausted(full)) => Theirs::Busy(ApiError::busy(full.to_string())),
+        Err(Unparsed::Exhausted(full)) => Theirs::NoRoom(full.into()),
         Err(Unparsed::Json(error)) => {
             Theirs::Failed(format!("upstream {name} gave an unusable answer: {error}"))
         }
@@ -114,7 +115,8 @@ enum Unparsed {
 /// A value is made only where there is room for it.
 fn parse(bytes: &Bytes, mut reserved: Reserved) -> (Result<serde_json::Value, Unparsed>, Reserved) {
     let parsed = serde_json::from_slice::<JsonWeight>(bytes).map_err(Unparsed::Json).and_then(|weight| {
-        reserved.grow_to(weight.0).map_err(Unparsed::Exhausted)?;
+        // The text is there beside it.
+        reserved.grow_to(weight.0).map_err(|full| Unparsed::Exhausted(full.beside(bytes.len())))?;
         serde_json::from_slice(bytes).map_err(Unparsed::Json)
     });
     (parsed, reserved)

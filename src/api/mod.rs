@@ -1,7 +1,8 @@
 //! HTTP: one router, pass-through first.
 //!
 //! [`mod@router`] lists every route. A request that concerns no synthetic series goes to the upstream as it came
-//! (`forward`); `classify` decides which do, by a linear scan before any parsing. [`error`] is the one place that maps
+//! (`forward`; plain queries before they meet the router, `front`); `classify` decides which do, by a linear scan before
+//! any parsing. [`error`] is the one place that maps
 //! errors to HTTP. [`server`] accepts connections and drains them.
 
 mod body;
@@ -13,6 +14,7 @@ pub mod error;
 mod exposition;
 mod federate;
 mod forward;
+mod front;
 mod guarded_io;
 pub mod journeys;
 mod json_weight;

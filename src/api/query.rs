@@ -1,5 +1,6 @@
 //! `query` and `query_range`, and what their plan is.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
@@ -16,12 +17,14 @@ use super::state::ApiState;
 use super::tenant;
 use crate::execute::query::{Running, run};
 use crate::promql::evaluate;
+use crate::promql::guard;
 use crate::promql::limits::Options;
 use crate::promql::matcher::MatcherSet;
 use crate::promql::pushdown::{Origin, QueryPlan};
 use crate::promql::query::Query;
 use crate::promql::value::Value;
 use crate::series::{Labels, Sample, Series, StepGrid};
+use crate::synthetic::catalog;
 use crate::unit::Window;
 use crate::wire::prometheus_json::encode::QueryStats;
 use crate::wire::prometheus_json::{QueryAnswer, QueryData, encode};
@@ -43,6 +46,14 @@ pub(crate) async fn range(State(state): State<ApiState>, request: Request) -> Re
 enum Kind {
     Instant,
     Range,
+}
+
+/// Whether a query with these parameters in its URL, and no form, goes to the upstream as it came, which a linear scan
+/// of its text tells.
+pub(crate) fn is_passed_on(state: &ApiState, parameters: Option<&str>) -> bool {
+    let mut pairs = form_urlencoded::parse(parameters.unwrap_or_default().as_bytes());
+    let query = pairs.find(|(name, _)| name == "query").map_or(Cow::Borrowed(""), |(_, value)| value);
+    state.settings().pushdown && !guard::concerns(&query, catalog::is_synthetic).any()
 }
 
 async fn answer(state: ApiState, request: Request, kind: Kind) -> Response {
@@ -274,7 +285,7 @@ async fn merged(
     let theirs = forward::readable(state, call).await;
     match (theirs, ours) {
         (Theirs::Refused(status, body), _) => reply::own(status.as_u16(), "application/json", body),
-        (Theirs::Busy(busy), _) => busy.into_response(),
+        (Theirs::NoRoom(error), _) => error.into_response(),
         (Theirs::Failed(fault), _) => {
             // Half of what was asked for would read like the whole.
             ApiError::execution(fault).into_response()

@@ -106,7 +106,7 @@ struct Global {
 
 /// The names of the upstream's external labels; `None` where it does not say them.
 async fn external_labels(upstream: &dyn Upstream) -> Option<Vec<String>> {
-    let nothing = Empty::<Bytes>::new().map_err(|never| match never {}).boxed();
+    let nothing = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     let request = http::Request::get("/api/v1/status/config").body(nothing).ok()?;
     let answer = upstream.forward(request).await.ok()?;
     if !answer.status().is_success() {

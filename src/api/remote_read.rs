@@ -56,7 +56,7 @@ impl RequestBody {
         if bytes <= LARGE_REQUEST_BYTES {
             return Ok(());
         }
-        self.reserved.grow_to(bytes).map_err(|full| ApiError::busy(full.to_string()))
+        self.reserved.grow_to(bytes).map_err(ApiError::from)
     }
 }
 
@@ -229,7 +229,7 @@ async fn send(
         ResponseType::StreamedXorChunks => chunk.bytes.len(),
     };
     let held = results.iter().flatten().flat_map(|series| &series.chunks).map(bytes_of_chunk).sum();
-    let reserved = state.memory().reserve(held).map_err(|full| ApiError::busy(full.to_string()))?;
+    let reserved = state.memory().reserve(held).map_err(ApiError::from)?;
     // Not marked as our own: it must not be compressed once more, and no browser reads it.
     let mut answer = match response {
         ResponseType::Samples => {

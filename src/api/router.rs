@@ -22,6 +22,12 @@ use super::{
 };
 use crate::wire::prometheus_json::ErrorType;
 
+/// Where instant queries go.
+pub(super) const QUERY: &str = "/api/v1/query";
+
+/// Where range queries go.
+pub(super) const QUERY_RANGE: &str = "/api/v1/query_range";
+
 /// The whole server.
 pub fn router(state: ApiState) -> Router {
     let compress = |_: StatusCode, _: Version, _: &HeaderMap, extensions: &http::Extensions| {
@@ -41,8 +47,8 @@ pub fn router(state: ApiState) -> Router {
         .route("/-/reload", post(lifecycle::reload).put(lifecycle::reload))
         .route("/-/{*operation}", any(lifecycle::unknown))
         // Answered here where synthetic series are concerned.
-        .route("/api/v1/query", any(query::instant))
-        .route("/api/v1/query_range", any(query::range))
+        .route(QUERY, any(query::instant))
+        .route(QUERY_RANGE, any(query::range))
         .route("/api/v1/explain_query", get(query::explain).post(query::explain))
         .route("/api/v1/series", any(discovery::series))
         .route("/api/v1/labels", any(discovery::labels))
@@ -76,7 +82,7 @@ async fn hold_memory(State(state): State<ApiState>, request: Request, next: Next
     };
     match state.memory().reserve(usize::try_from(bytes).unwrap_or(usize::MAX)) {
         Ok(reserved) => response.map(|body| body::holding(body, reserved)),
-        Err(full) => ApiError::busy(full.to_string()).into_response(),
+        Err(full) => ApiError::from(full).into_response(),
     }
 }
 
@@ -84,7 +90,7 @@ async fn pass_through(State(state): State<ApiState>, request: Request) -> Respon
     forward::untouched(&state, request).await
 }
 
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::new(ErrorType::Internal, "an internal fault; the log says more").into_response()
 }
 
@@ -102,7 +108,7 @@ async fn observe(State(state): State<ApiState>, request: Request, next: Next) ->
     response
 }
 
-fn allow_origin(state: &ApiState, origin: &HeaderValue, headers: &mut HeaderMap) {
+pub(super) fn allow_origin(state: &ApiState, origin: &HeaderValue, headers: &mut HeaderMap) {
     let allowed = &state.settings().cors_origin;
     for (name, value) in [
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),

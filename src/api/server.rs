@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, ConnectionLimits, Ended};
 use super::connections::{Admission, Connections, Place};
+use super::front::Front;
 use super::state::ApiState;
 
 /// How long to wait after a failure to accept: most are a lack of file descriptors, which connections that end give back.
@@ -58,7 +59,7 @@ pub async fn serve(
         alive,
         finish: CancellationToken::new(),
         end: CancellationToken::new(),
-        router,
+        front: Arc::new(Front::new(state.clone(), router)),
         state,
         limits,
     };
@@ -95,7 +96,7 @@ struct Server {
     finish: CancellationToken,
     /// Close at once.
     end: CancellationToken,
-    router: Router,
+    front: Arc<Front>,
     state: ApiState,
     limits: ConnectionLimits,
 }
@@ -136,13 +137,13 @@ impl Server {
         };
         // Small answers at once; a failure to say so costs time, not truth.
         let _ = stream.set_nodelay(true);
-        let (router, limits, state) = (self.router.clone(), self.limits, self.state.clone());
+        let (front, limits, state) = (Arc::clone(&self.front), self.limits, self.state.clone());
         let (finish, end) = (self.finish.clone(), self.end.clone());
         let alive = self.alive.clone();
         tokio::spawn(async move {
             let _alive = alive;
             let ended = tokio::select! {
-                ended = converse(stream, router, &state, &place, limits, finish) => ended,
+                ended = converse(stream, &front, &state, &place, limits, finish) => ended,
                 () = end.cancelled() => Ended::Cut,
             };
             if let Some(reason) = ended.reason() {
@@ -157,7 +158,7 @@ impl Server {
 /// Over TLS, where that is configured: its handshake is a head like any other.
 async fn converse(
     stream: TcpStream,
-    router: Router,
+    front: &Front,
     state: &ApiState,
     place: &Place,
     limits: ConnectionLimits,
@@ -166,7 +167,7 @@ async fn converse(
     let watched = Arc::clone(place.watched());
     let security = state.web_security();
     let Some(tls) = security.tls() else {
-        return connection::converse(stream, router, watched, limits, finish).await;
+        return connection::converse(stream, front, watched, limits, finish).await;
     };
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(limits.header_timeout, tls.accept(stream)) => shaken,
@@ -174,7 +175,7 @@ async fn converse(
         () = finish.cancelled() => return Ended::Served,
     };
     match shaken {
-        Ok(Ok(stream)) => connection::converse(stream, router, watched, limits, finish).await,
+        Ok(Ok(stream)) => connection::converse(stream, front, watched, limits, finish).await,
         Ok(Err(fault)) => {
             tracing::debug!(%fault, "a TLS handshake failed");
             Ended::Handshake

@@ -161,8 +161,13 @@ impl WebSecurity {
         self.tls.as_ref()
     }
 
+    /// Whether credentials are asked for.
+    pub(super) const fn asks(&self) -> bool {
+        self.asks
+    }
+
     /// Whether the credentials are good, or none are asked for.
-    async fn lets_in(&self, headers: &HeaderMap) -> bool {
+    pub(super) async fn lets_in(&self, headers: &HeaderMap) -> bool {
         if !self.asks {
             return true;
         }

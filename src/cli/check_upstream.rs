@@ -185,7 +185,7 @@ impl Asking<'_> {
     /// A list of names of the upstream's API.
     async fn list(&self, target: &str) -> anyhow::Result<Vec<String>> {
         let ask = async {
-            let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed();
+            let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
             let response = self.upstream.forward(Request::get(target).body(body)?).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;

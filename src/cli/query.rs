@@ -181,7 +181,7 @@ fn exchange(args: &QueryArgs, asked: &Asked) -> anyhow::Result<(u16, Bytes)> {
         }
     };
     let path = if args.explain { "/api/v1/explain_query" } else { path };
-    let body = Full::new(Bytes::from(form.finish())).map_err(|never| match never {}).boxed();
+    let body = Full::new(Bytes::from(form.finish())).map_err(|never| match never {}).boxed_unsync();
     let request = Request::builder()
         .method(Method::POST)
         .uri(path)

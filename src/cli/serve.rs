@@ -32,7 +32,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub(super) const STACK: usize = 8 << 20;
 
 /// The most threads that compose, decode and evaluate: each keeps some memory of what it did for a while.
-const BLOCKING_THREADS: usize = 64;
+const BLOCKING_THREADS: usize = 16;
 
 /// How often the upstream is asked how it evaluates, before it has said so.
 const DIALECT_RETRY: Duration = Duration::from_secs(5);

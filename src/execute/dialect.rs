@@ -89,7 +89,7 @@ impl Dialect {
 
 /// `query.lookback-delta`, where the upstream tells its flags.
 async fn lookback_flag(upstream: &dyn Upstream, deadline: Instant) -> Option<Window> {
-    let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed();
+    let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
     let request = Request::builder().uri("/api/v1/status/flags").body(body).ok()?;
     let asked = async {
         let answer = upstream.forward(request).await.ok()?;

@@ -20,7 +20,7 @@ use crate::promql::pushdown_answer::{Gathered, UnusableAnswer};
 use crate::promql::source::Selection;
 use crate::promql::value::Value;
 use crate::series::Series;
-use crate::upstream::memory::Reserved;
+use crate::upstream::memory::{Exhausted, Reserved};
 use crate::upstream::{MemoryBudget, UpstreamError};
 use crate::wire::prometheus_json::Annotations;
 
@@ -35,6 +35,9 @@ const VALUE_BYTES: usize = 32;
 
 /// The most samples read and values made by a query that counts as small.
 const SMALL: usize = 100_000;
+
+/// The most characters × values of a query that is evaluated where it is asked: some tens of microseconds.
+const BRIEF: usize = 20_000;
 
 /// The most evaluations at a time, of those that are not small.
 pub(super) const EVALUATIONS: usize = 8;
@@ -99,6 +102,9 @@ pub enum RunError {
     /// The deadline passed.
     #[error("query timed out in expression evaluation")]
     Timeout,
+    /// It takes more memory than there is, now or at all.
+    #[error(transparent)]
+    NoRoom(#[from] Exhausted),
     /// Too many queries are being evaluated.
     #[error("too many queries are being evaluated at the moment")]
     Busy,
@@ -114,7 +120,7 @@ pub enum RunError {
 /// answer: a rule keeps firing on an error, and resolves on emptiness.
 pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Result<Run, RunError> {
     let begun = Instant::now();
-    let selections = running.memory.reserve(selection_bytes(engine, &plan)).map_err(|_| RunError::Busy)?;
+    let selections = running.memory.reserve(selection_bytes(engine, &plan))?;
     let deadline = tokio::time::Instant::from_std(running.deadline);
     let fetching =
         async { tokio::try_join!(answers(engine, &plan, &running), ours(engine, &plan, &running)) };
@@ -138,14 +144,15 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
     // memory for. Small ones need no turn, so that a few slow queries of somebody's do not keep rules from their answers.
     let steps = plan.query().most_steps(plan.grid(), &options)?.max(plan.grid().points());
     let values = steps.saturating_mul(series);
-    let made = running.memory.reserve(values.saturating_mul(VALUE_BYTES)).map_err(|_| RunError::Busy)?;
+    let made = running.memory.reserve(values.saturating_mul(VALUE_BYTES))?;
     let turn = if samples.saturating_add(values) <= SMALL {
         None
     } else {
         let turn = tokio::time::timeout(MAX_WAIT, Arc::clone(&engine.evaluations).acquire_owned()).await;
         Some(turn.map_err(|_| RunError::Busy)?.map_err(|_| RunError::Busy)?)
     };
-    let work = tokio::task::spawn_blocking(move || -> Result<(Evaluated, Duration), RunError> {
+    let at_once = is_brief(plan.query().text(), samples.saturating_add(values));
+    let work = move || -> Result<(Evaluated, Duration), RunError> {
         // Given back when the work is done, though nobody may wait any more.
         let _held = (turn, answered.reserved, selections, made);
         let begun = Instant::now();
@@ -153,11 +160,15 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
             .map_err(|fault| RunError::Unusable { upstream, fault })?;
         let evaluated = evaluate(plan.query(), plan.grid(), plan.range_query(), &options, &gathered)?;
         Ok((evaluated, begun.elapsed()))
-    });
-    let (evaluated, evaluating) = match tokio::time::timeout_at(deadline, work).await {
-        Err(_) => return Err(RunError::Timeout),
-        Ok(Err(_)) => return Err(RunError::Internal),
-        Ok(Ok(done)) => done?,
+    };
+    let (evaluated, evaluating) = if at_once {
+        work()?
+    } else {
+        match tokio::time::timeout_at(deadline, tokio::task::spawn_blocking(work)).await {
+            Err(_) => return Err(RunError::Timeout),
+            Ok(Err(_)) => return Err(RunError::Internal),
+            Ok(Ok(done)) => done?,
+        }
     };
     drop(awaited);
     annotations.warnings.extend(evaluated.annotations.warnings());
@@ -172,6 +183,12 @@ pub async fn run(engine: &Arc<Engine>, plan: QueryPlan, running: Running) -> Res
         fetching,
         evaluating,
     })
+}
+
+/// Whether an evaluation takes less than handing it to another thread does: each value is looked at by at most each
+/// character of the text. Subqueries, whose steps may belong to no selector, are written with a colon.
+fn is_brief(text: &str, values: usize) -> bool {
+    !text.contains(':') && text.len().saturating_mul(values) <= BRIEF
 }
 
 /// What the selections of a plan may hold, by the points of the evaluation grid that they reach over: many queries that

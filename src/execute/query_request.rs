@@ -229,7 +229,7 @@ fn request(
     }
     let encoded = Bytes::from(encoded);
     let request = request.extension(Replay(encoded.clone()));
-    request.body(Full::new(encoded).map_err(|never| match never {}).boxed())
+    request.body(Full::new(encoded).map_err(|never| match never {}).boxed_unsync())
 }
 
 /// Reads an answer whole, up to `limit` bytes. `reserved` grows by what is held.

@@ -257,7 +257,7 @@ mod tests {
     }
 
     async fn http(method: &str, uri: &str, body: &'static str) -> (u16, Json) {
-        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed();
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
         let request = Request::builder().method(method).uri(uri).body(body).unwrap();
         let response = upstream().forward(request).await.unwrap();
         let status = response.status().as_u16();

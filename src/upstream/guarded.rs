@@ -126,7 +126,8 @@ impl GuardedUpstream {
         }
         let Some(pause) = member.retry(Instant::now() + MAX_WAIT) else { return answer };
         tokio::time::sleep(pause).await;
-        next.pass_on(lane, again.map(|body| Full::new(body).map_err(|never| match never {}).boxed())).await
+        next.pass_on(lane, again.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync()))
+            .await
     }
 }
 

@@ -5,6 +5,7 @@
 //! belongs to the client: body and answer stream untouched, and of the head's headers those that a list allows.
 
 mod body;
+mod connections;
 mod headers;
 mod tls;
 
@@ -17,10 +18,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::{Answer, Body, MemoryBudget, RequestBroken, Upstream, UpstreamError};
 use crate::series::{Series, StepGrid};
@@ -29,6 +27,7 @@ use crate::wire::prometheus_json::decode::{self, DecodeError};
 use crate::wire::prometheus_json::number;
 use crate::wire::prometheus_json::{QueryAnswer, QueryData};
 
+use connections::{AnswerBody, Connections};
 pub use tls::TlsSettings;
 
 /// The longest URL that carries a query; longer ones are posted as a form. Every server and proxy takes this much.
@@ -36,12 +35,6 @@ const MAX_URL_BYTES: usize = 2_000;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How much of an answer is read ahead, in bytes: a client that takes it slowly holds no more of it here.
-const READ_BUFFER: usize = 128 << 10;
-
-/// How long an unused connection is kept.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Who we are to the upstream.
 #[derive(Clone)]
@@ -136,14 +129,13 @@ pub enum HttpSettingsError {
 pub struct HttpUpstream {
     name: String,
     tenant: Option<String>,
-    scheme: Scheme,
-    authority: Authority,
+    host: HeaderValue,
     prefix: String,
     fixed: HeaderMap,
     forward_authorization: bool,
     body_limit: usize,
     memory: MemoryBudget,
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    connections: Connections,
 }
 
 impl HttpUpstream {
@@ -158,35 +150,26 @@ impl HttpUpstream {
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         connector.set_nodelay(true);
         let connector = tls::connector(&settings.tls, connector)?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .http1_max_buf_size(READ_BUFFER)
-            .build(connector);
+        let unusable = |fault| HttpSettingsError::Url { url: settings.url.clone(), fault };
+        let server = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
+        let server = server.build().map_err(|_| unusable("not a URL"))?;
         Ok(Self {
             name: format!("{scheme}://{authority}{prefix}"),
             fixed: headers::fixed(&settings)?,
             tenant: settings.tenant,
-            scheme,
-            authority,
+            host: host(&scheme, &authority).map_err(|_| unusable("the host is not a legal one"))?,
             prefix,
             forward_authorization: settings.forward_authorization,
             body_limit: settings.body_limit,
             memory: settings.memory,
-            client,
+            connections: Connections::new(connector, server),
         })
     }
 
+    /// A path and query below the prefix.
     fn uri(&self, path_and_query: &str) -> Result<Uri, UpstreamError> {
-        let target: PathAndQuery = format!("{}{path_and_query}", self.prefix)
-            .parse()
-            .map_err(|_| self.unreachable("the path is not a legal one"))?;
-        Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(target)
-            .build()
-            .map_err(|_| self.unreachable("the path is not a legal one"))
+        let target: Result<PathAndQuery, _> = format!("{}{path_and_query}", self.prefix).parse();
+        target.map(Uri::from).map_err(|_| self.unreachable("the path is not a legal one"))
     }
 
     fn unreachable(&self, fault: impl fmt::Display) -> UpstreamError {
@@ -241,15 +224,16 @@ impl HttpUpstream {
         };
         let headers = request.headers_mut();
         headers.extend(self.fixed.clone());
+        headers.entry(header::HOST).or_insert_with(|| self.host.clone());
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let own = concat!("emac/", env!("CARGO_PKG_VERSION"));
         headers.entry(header::USER_AGENT).or_insert(HeaderValue::from_static(own));
-        let response = self.client.request(request).await.map_err(|e| self.unreachable(chain(&e)))?;
+        let response = self.connections.send(request).await.map_err(|e| self.unreachable(chain(&e)))?;
         self.read(response).await
     }
 
-    async fn read(&self, response: Response<hyper::body::Incoming>) -> Result<QueryAnswer, UpstreamError> {
+    async fn read(&self, response: Response<AnswerBody>) -> Result<QueryAnswer, UpstreamError> {
         let (status, gzip) = (response.status(), body::is_gzip(response.headers()));
         let gzip = gzip.map_err(|fault| self.malformed(fault))?;
         let limit = if status == StatusCode::OK { self.body_limit } else { body::ERROR_LIMIT };
@@ -276,10 +260,14 @@ impl HttpUpstream {
 
     /// Head of a request on its way to the upstream.
     fn rewrite(&self, head: &mut http::request::Parts) -> Result<(), UpstreamError> {
-        let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        head.uri = self.uri(path)?;
+        head.uri = match head.uri.path_and_query() {
+            // As it came, without making another.
+            Some(path) if self.prefix.is_empty() => Uri::from(path.clone()),
+            path => self.uri(path.map_or("/", PathAndQuery::as_str))?,
+        };
         head.version = http::Version::HTTP_11;
         headers::to_upstream(&mut head.headers, &self.fixed, self.forward_authorization);
+        head.headers.entry(header::HOST).or_insert_with(|| self.host.clone());
         Ok(())
     }
 }
@@ -353,10 +341,10 @@ impl Upstream for HttpUpstream {
         Box::pin(async move {
             let (mut head, body) = request.into_parts();
             self.rewrite(&mut head)?;
-            let sent = self.client.request(Request::from_parts(head, body)).await;
+            let sent = self.connections.send(Request::from_parts(head, body)).await;
             let (mut head, body) = sent.map_err(|e| self.unsent(&e))?.into_parts();
             headers::drop_hop_by_hop(&mut head.headers);
-            Ok(Response::from_parts(head, body.map_err(Into::into).boxed()))
+            Ok(Response::from_parts(head, body.map_err(Into::into).boxed_unsync()))
         })
     }
 }
@@ -381,6 +369,13 @@ fn address(url: &str) -> Result<(Scheme, Authority, String), HttpSettingsError> 
         return Err(fault("a query is not allowed"));
     }
     Ok((scheme, authority, path.path().trim_end_matches('/').to_owned()))
+}
+
+/// As in a `Host` header: without the port that goes without saying.
+fn host(scheme: &Scheme, authority: &Authority) -> Result<HeaderValue, http::header::InvalidHeaderValue> {
+    let usual = if *scheme == Scheme::HTTPS { 443 } else { 80 };
+    let text = if authority.port_u16() == Some(usual) { authority.host() } else { authority.as_str() };
+    HeaderValue::from_str(text)
 }
 
 fn time(at: Timestamp) -> String {
@@ -425,7 +420,7 @@ fn no_body() -> Body {
 }
 
 fn whole_body(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed()
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 #[cfg(test)]

@@ -26,12 +26,30 @@ pub struct Reserved {
     bytes: usize,
 }
 
-/// The budget is used up.
+/// The budget does not allow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("more than {bytes} bytes would be in flight at a time")]
+#[error(
+    "{needed} bytes do not fit into those that all requests together may take in memory, {budget} (limits.in_flight)"
+)]
 pub struct Exhausted {
+    /// What one request needs.
+    pub needed: usize,
     /// The budget.
-    pub bytes: usize,
+    pub budget: usize,
+}
+
+impl Exhausted {
+    /// Whether it never fits, even alone: coming again does not help.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        self.needed > self.budget
+    }
+
+    /// The same, said of a request that holds so much already.
+    #[must_use]
+    pub(crate) const fn beside(self, held: usize) -> Self {
+        Self { needed: self.needed.saturating_add(held), ..self }
+    }
 }
 
 impl Default for MemoryBudget {
@@ -126,7 +144,7 @@ impl Reserved {
         if bytes <= self.bytes {
             return Ok(());
         }
-        let exhausted = Exhausted { bytes: self.budget.bytes };
+        let exhausted = Exhausted { needed: bytes, budget: self.budget.bytes };
         let units = (bytes - self.bytes).div_ceil(UNIT);
         let more = u32::try_from(units).map_err(|_| exhausted)?;
         let more = Arc::clone(&self.budget.units).try_acquire_many_owned(more).map_err(|_| exhausted)?;
@@ -151,13 +169,15 @@ mod tests {
         assert_eq!(budget.in_use(), 11 << 10);
         first.grow_to(99 << 10).unwrap();
         first.grow_to(50 << 10).unwrap();
-        assert_eq!(first.grow_to(100 << 10), Err(Exhausted { bytes: 100 << 10 }));
+        let exhausted = first.grow_to(100 << 10).unwrap_err();
+        assert_eq!(exhausted, Exhausted { needed: 100 << 10, budget: 100 << 10 });
+        assert!(!exhausted.is_lasting() && exhausted.beside(1).is_lasting());
         assert_eq!(budget.in_use(), 100 << 10);
         drop(second);
         first.grow_to(100 << 10).unwrap();
         drop(first);
         assert_eq!(budget.in_use(), 0);
-        assert!(budget.reserve(101 << 10).is_err());
+        assert!(budget.reserve(101 << 10).unwrap_err().is_lasting());
         assert!(budget.reserve(usize::MAX).is_err());
     }
 

@@ -17,7 +17,7 @@ use ::http::header::HeaderName;
 use ::http::{Request, Response};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body_util::combinators::BoxBody;
+use http_body_util::combinators::UnsyncBoxBody;
 
 use crate::series::{Series, StepGrid};
 use crate::unit::Timestamp;
@@ -142,7 +142,7 @@ pub struct RequestBroken {
 }
 
 /// A body that streams through; its errors are those of the connection.
-pub type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// A Prometheus-compatible server, real or embedded.
 pub trait Upstream: Send + Sync + 'static {

@@ -1,6 +1,8 @@
 //! The HTTP upstream against servers that misbehave: a bad answer is an error that names the upstream, never evidence.
 
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use emac::series::StepGrid;
 use emac::unit::{Timestamp, Window};
 use emac::upstream::http::{Credentials, HttpSettings, HttpUpstream};
 use emac::upstream::{Answer, Body, Upstream as _, UpstreamError};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -205,7 +207,7 @@ fn client_request(uri: &str) -> http::Request<Body> {
         .header("x-webauth-user", "admin")
         .header("connection", "x-dropped")
         .header("x-dropped", "1")
-        .body(Empty::new().map_err(|never| match never {}).boxed())
+        .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
         .unwrap()
 }
 
@@ -250,4 +252,84 @@ async fn dropping_a_forwarded_body_ends_the_upstreams_work() {
     // The end of the stream, or a reset: either way the connection is gone.
     let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut [0; 16])).await.unwrap();
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+}
+
+/// Answers every request over a connection with the next of `replies`, and ends it after the last; says how many
+/// connections were begun and how many ended so.
+async fn keeps_alive(replies: Vec<Vec<u8>>) -> (String, Arc<[AtomicUsize; 2]>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let connections: Arc<[AtomicUsize; 2]> = Arc::default();
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted[0].fetch_add(1, Ordering::SeqCst);
+            let (replies, counted) = (replies.clone(), Arc::clone(&counted));
+            tokio::spawn(async move {
+                for reply in replies {
+                    request(&mut stream).await;
+                    if stream.write_all(&reply).await.is_err() {
+                        return;
+                    }
+                }
+                drop(stream);
+                counted[1].fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (url, connections)
+}
+
+#[tokio::test]
+async fn requests_one_after_the_other_share_a_connection_until_the_upstream_closes_it() {
+    let head = "HTTP/1.1 200 OK\r\n";
+    let large =
+        [format!("{head}Content-Length: 3000000\r\n\r\n").into_bytes(), vec![b'x'; 3_000_000]].concat();
+    let replies: Vec<Vec<u8>> = vec![
+        format!("{head}Content-Length: 2\r\n\r\nab").into(),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n").into(),
+        large,
+        "HTTP/1.1 204 No Content\r\n\r\n".into(),
+        format!("{head}Content-Length: 0\r\n\r\n").into(),
+    ];
+    let lengths = [2, 3, 3_000_000, 0, 0];
+    let (url, connections) = keeps_alive(replies).await;
+    let upstream = HttpUpstream::new(HttpSettings::new(url)).unwrap();
+    // After the last answer it is closed, which is found out before anything is sent: also a write is not lost.
+    for round in 1..=3 {
+        for length in lengths {
+            let mut request = client_request("/a");
+            *request.method_mut() = http::Method::POST;
+            let body = Full::new(Bytes::from_static(b"abc")).map_err(|never| match never {}).boxed_unsync();
+            let answer = upstream.forward(request.map(|_| body)).await.unwrap();
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), length);
+        }
+        assert_eq!(connections[0].load(Ordering::SeqCst), round);
+        // The end of the connection is there before the next request is.
+        let late = soon();
+        while connections[1].load(Ordering::SeqCst) < round {
+            assert!(Instant::now() < late);
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    // An answer that is not taken to its end has no successor on its connection.
+    let (url, connections) = keeps_alive(vec![
+        [
+            format!("{head}Content-Length: 3000000\r\n\r\n").into_bytes(),
+            vec![b'x'; 3_000_000]
+        ]
+        .concat();
+        2
+    ])
+    .await;
+    let upstream = HttpUpstream::new(HttpSettings::new(url)).unwrap();
+    for round in 1..=3 {
+        let mut body = upstream.forward(client_request("/a")).await.unwrap().into_body();
+        body.frame().await.unwrap().unwrap();
+        drop(body);
+        assert_eq!(connections[0].load(Ordering::SeqCst), round);
+    }
 }

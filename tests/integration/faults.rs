@@ -161,7 +161,7 @@ fn a_flood_of_answers_is_held_within_the_memory_budget() {
         });
         let answers = futures::future::join_all(asked).await;
         let refused = answers.iter().filter(|answer| {
-            matches!(answer, Err(UpstreamError::Malformed { fault, .. }) if fault.contains("in flight"))
+            matches!(answer, Err(UpstreamError::Malformed { fault, .. }) if fault.contains("in_flight"))
         });
         assert!(refused.count() >= 1, "{answers:?}");
         assert_eq!(memory.in_use(), 0);

@@ -477,7 +477,7 @@ async fn answer(shared: &Shared, asked: &Asked, fault: &Fault, answered: usize) 
 async fn honest(shared: &Shared, asked: &Asked) -> (u16, Vec<u8>) {
     let mut line = asked.head.lines().next().unwrap_or_default().split(' ');
     let (method, target) = (line.next().unwrap_or("GET"), line.next().unwrap_or("/"));
-    let body = Full::new(Bytes::from(asked.body.clone())).map_err(|never| match never {}).boxed();
+    let body = Full::new(Bytes::from(asked.body.clone())).map_err(|never| match never {}).boxed_unsync();
     let request = http::Request::builder()
         .method(method)
         .uri(target)

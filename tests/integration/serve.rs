@@ -87,7 +87,7 @@ impl Upstream for Fake {
             let answer = self.answers.lock().unwrap().get(head.uri.path()).cloned();
             let (status, text) =
                 answer.unwrap_or_else(|| (200, r#"{"status":"success","data":[]}"#.to_owned()));
-            let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed();
+            let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
             let response =
                 http::Response::builder().status(status).header("content-type", "application/json");
             Ok(response.body(body).unwrap())

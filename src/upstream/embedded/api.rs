@@ -36,7 +36,7 @@ pub(super) async fn answer(
     Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed())
+        .body(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync())
         .map_err(|fault| UpstreamError::Malformed {
             upstream: upstream.name.to_string(),
             fault: fault.to_string(),

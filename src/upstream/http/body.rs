@@ -5,7 +5,7 @@ use std::io::Read as _;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, HeaderMap};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 
 use crate::upstream::memory::{Exhausted, Reserved};
 
@@ -46,7 +46,7 @@ pub(super) fn is_gzip(headers: &HeaderMap) -> Result<bool, String> {
 
 /// Reads and decompresses. `reserved` grows by what is held.
 pub(super) async fn read(
-    mut body: Incoming,
+    mut body: super::AnswerBody,
     gzip: bool,
     limit: usize,
     reserved: &mut Reserved,

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
 use super::{Credentials, HttpSettings, HttpSettingsError};
 use crate::upstream::TENANT;
@@ -58,9 +59,11 @@ fn is_allowed(name: &HeaderName) -> bool {
 /// A client's headers on their way to the upstream: the allowed ones, then `fixed`, which win but for the tenant. A
 /// client's own `Authorization` goes on, and wins, only with `forward_authorization`.
 pub(super) fn to_upstream(client: &mut HeaderMap, fixed: &HeaderMap, forward_authorization: bool) {
-    drop_hop_by_hop(client);
+    drop_named_by_connection(client);
     let authorization = client.remove(header::AUTHORIZATION).filter(|_| forward_authorization);
-    let refused: Vec<HeaderName> = client.keys().filter(|name| !is_allowed(name)).cloned().collect();
+    // Those of one hop are none of the allowed.
+    let refused: SmallVec<[HeaderName; 8]> =
+        client.keys().filter(|name| !is_allowed(name)).cloned().collect();
     for name in refused {
         client.remove(name);
     }
@@ -107,6 +110,19 @@ pub(super) fn fixed(settings: &HttpSettings) -> Result<HeaderMap, HttpSettingsEr
 
 /// Drops the headers of one hop, and those that `Connection` names.
 pub(super) fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    drop_named_by_connection(headers);
+    // Most answers have none: looking at each once is cheaper than looking each of those up.
+    let found: SmallVec<[HeaderName; 4]> =
+        headers.keys().filter(|name| HOP_BY_HOP.contains(name)).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+fn drop_named_by_connection(headers: &mut HeaderMap) {
+    if !headers.contains_key(header::CONNECTION) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -114,7 +130,7 @@ pub(super) fn drop_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in named {
         headers.remove(name);
     }
 }
