@@ -12,6 +12,7 @@ use super::{
     Tls, Upstream, Web, spelling,
 };
 use crate::series::Labels;
+use crate::synthetic::catalog::LABELS;
 use crate::unit::{Seconds, Window};
 
 /// What stands for a secret where a configuration is shown.
@@ -327,6 +328,13 @@ fn external_labels(file: BTreeMap<String, String>, faults: &mut Faults) -> Label
                 "external_labels: `{name}` is not allowed; allowed: letters, digits and _, not beginning with a digit or __"
             ));
         }
+        // Series would bear it where ours is absent, and another meaning where it is there.
+        if LABELS.contains(&name.as_str()) {
+            faults.0.push(format!(
+                "external_labels: `{name}` is a label of synthetic series itself; choose another name than {}",
+                LABELS.join(", ")
+            ));
+        }
         if value.is_empty() {
             faults.0.push(format!("external_labels.{name}: the value is empty; leave the label out"));
         }
@@ -457,7 +465,7 @@ log: {format: json, level: debug}
         let text = "
 upstream: {timeout: 10, basic_auth: {username: a, password_file: b}, bearer_token_file: c, tls: {cert_file: d}}
 evaluation: {interval: 10s, delay: 11s, retention: 5s}
-external_labels: {__name__: x, ok: '', 0a: b}
+external_labels: {__name__: x, ok: '', 0a: b, window: w}
 limits: {query_bytes: 8KB, points: 0, body: 0B}
 web: {cors_origin: '('}
 log: {format: xml, level: loud}
@@ -472,6 +480,7 @@ log: {format: xml, level: loud}
             "external_labels: `__name__`",
             "external_labels.ok",
             "external_labels: `0a`",
+            "external_labels: `window` is a label of synthetic series",
             "limits.query_bytes",
             "limits.points",
             "limits.body",
