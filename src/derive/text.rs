@@ -217,6 +217,9 @@ fn components(out: &mut String, derivation: &Derivation) {
         }
     }
     line(out, "Budget: share of the journey's unavailability. Latency: share of its main quantile.");
+    if let Some(bursts) = bursts(derivation) {
+        paragraph(out, "Calls come in bursts: ", &bursts);
+    }
 }
 
 /// What was measured, in a few words; the window only where it is not the one `asked` for.
@@ -227,26 +230,29 @@ pub fn measured(component: &ComponentResult, asked: &str) -> String {
     let latency = if evidence.latency { "" } else { ", no latency" };
     match (evidence.kind, evidence.total, evidence.good) {
         ("counts", Some(total), Some(good)) => {
-            let worth = evidence.independent_calls.map_or_else(String::new, |worth| bursts(worth, total));
-            format!("{} of {}{window}{latency}{worth}", count(good), count(total))
+            format!("{} of {}{window}{latency}", count(good), count(total))
         }
         ("figure", ..) => "a figure, no latency".to_owned(),
         _ => "nothing measured".to_owned(),
     }
 }
 
-/// What bursts leave of the worth of `total` calls, where that is noticeably less.
-fn bursts(worth: IndependentCalls, total: f64) -> String {
-    let noticeable = |calls: &f64| *calls < 0.9 * total;
-    let of = |calls: Option<f64>, what: &str| {
-        calls.filter(noticeable).map(|calls| format!("{} for {what}", count(calls.max(1.0).round())))
+/// Whose calls bursts take most from, where that is noticeable.
+fn bursts(derivation: &Derivation) -> Option<String> {
+    let least = |worth: fn(&IndependentCalls) -> Option<f64>, what: &str| {
+        let of = |component: &ComponentResult| {
+            let total = component.evidence.total?;
+            let worth = worth(component.evidence.independent_calls.as_ref()?)?;
+            (worth < 0.9 * total).then(|| (printable(&component.name).into_owned(), worth, total))
+        };
+        let least = derivation.components.iter().filter_map(of);
+        let (name, worth, total) = least.min_by(|a, b| (a.1 / a.2).total_cmp(&(b.1 / b.2)))?;
+        let worth = count(worth.round().max(1.0));
+        Some(format!("of {what} the {} of {name} are worth {worth} independent ones", count(total)))
     };
-    let parts: Vec<String> =
-        [of(worth.failures, "failures"), of(worth.latency, "latency")].into_iter().flatten().collect();
-    if parts.is_empty() {
-        return String::new();
-    }
-    format!(", in bursts: worth {}", parts.join(", "))
+    let parts = [least(|calls| calls.failures, "failures"), least(|calls| calls.latency, "latency")];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("as a sample {}.", parts.join(", ")))
 }
 
 fn domains(out: &mut String, derivation: &Derivation) {
