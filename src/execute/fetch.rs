@@ -100,9 +100,11 @@ pub(super) async fn on_grid(
 async fn collect(
     upstream: &dyn Upstream,
     plan: &EvidencePlan,
-    tasks: Vec<(QueryId, &PlannedQuery, Option<When>, Option<Outcome>)>,
+    mut tasks: Vec<(QueryId, &PlannedQuery, Option<When>, Option<Outcome>)>,
     deadline: Instant,
 ) -> Fetched {
+    // What only tells how wide an interval is must not make the evidence itself late.
+    tasks.sort_by_key(|(_, query, ..)| matches!(query.kind, QueryKind::SubWindows(_)));
     let mut fetched = Fetched {
         outcomes: vec![Outcome::NotAsked; plan.queries().len()],
         sent: 0,

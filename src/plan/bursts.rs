@@ -28,35 +28,42 @@ pub(super) fn design_effects(sub_windows: &[SubWindow]) -> DesignEffects {
 #[derive(Clone, Copy)]
 pub(super) struct Columns<'a> {
     table: &'a Table,
-    key: &'a str,
+    number: Option<usize>,
+    calls: Option<usize>,
+    in_time: Option<usize>,
 }
 
 impl<'a> Columns<'a> {
-    pub(super) const fn new(table: &'a Table, key: &'a str) -> Self {
-        Self { table, key }
+    pub(super) fn new(table: &'a Table, key: &str) -> Self {
+        let members = table.member(key);
+        let of = |is_wanted: fn(Option<f64>) -> bool| {
+            members.iter().find(|member| is_wanted(member.edge)).map(|member| member.series)
+        };
+        Self {
+            table,
+            number: of(|edge| edge.is_none()),
+            calls: of(|edge| edge == Some(f64::INFINITY)),
+            in_time: of(|edge| edge.is_some_and(f64::is_finite)),
+        }
     }
 
-    /// The value of the columns whose edge is as asked for.
-    fn value(self, time: Timestamp, is_wanted: impl Fn(Option<f64>) -> bool) -> Option<f64> {
-        let wanted = self.table.member(self.key).iter().filter(|member| is_wanted(member.edge));
-        let mut values = wanted.filter_map(|member| self.table.value(member.series, time));
-        values.next().filter(|value| *value >= 0.0)
+    fn value(self, series: Option<usize>, time: Timestamp) -> Option<f64> {
+        self.table.value(series?, time).filter(|value| *value >= 0.0)
     }
 
     /// The number of a sub-window: an answer without edges.
     pub(super) fn number(self, time: Timestamp) -> Option<f64> {
-        self.value(time, |edge| edge.is_none())
+        self.value(self.number, time)
     }
 
     /// All calls.
     pub(super) fn calls(self, time: Timestamp) -> Option<f64> {
-        self.value(time, |edge| edge == Some(f64::INFINITY))
+        self.value(self.calls, time)
     }
 
     /// How many calls were slow, of how many.
     pub(super) fn slow(self, time: Timestamp) -> Option<(f64, f64)> {
-        let in_time = self.value(time, |edge| edge.is_some_and(f64::is_finite))?;
-        let calls = self.calls(time)?;
+        let (in_time, calls) = (self.value(self.in_time, time)?, self.calls(time)?);
         Some(((calls - in_time).max(0.0), calls))
     }
 }
