@@ -12,8 +12,7 @@ use emac::series::Labels;
 use emac::spec::{self, SourceFile};
 use emac::telemetry::Telemetry;
 use emac::unit::{Timestamp, Window};
-use emac::upstream::embedded::EmbeddedUpstream;
-use emac::upstream::embedded::store::{EmbeddedStore, StoreLimits};
+use emac::upstream::embedded::{EmbeddedStore, EmbeddedUpstream, StoreLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -56,7 +55,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         get("/api/v1/label/journey/values"),
         get("/federate?match[]=%7Bjourney%3D~%22.%2B%22%7D"),
         format!("{}GET /-/healthy HTTP/1.0\r\n\r\n", get("/metrics").replace("Connection: close\r\n", "")),
-        "POST /api/v1/read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n".to_owned(),
+        "POST /api/v1/read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+            .to_owned(),
     ];
     seeds.map(String::into_bytes).to_vec()
 }
@@ -98,12 +98,7 @@ impl Server {
             let state = ApiState::new(engine, settings, Telemetry::new().unwrap(), None);
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap().to_string();
-            tokio::spawn(api::serve(
-                listener,
-                api::router(state.clone()),
-                state,
-                std::future::pending(),
-            ));
+            tokio::spawn(api::serve(listener, api::router(state.clone()), state, std::future::pending()));
             address
         });
         Self { runtime, address }

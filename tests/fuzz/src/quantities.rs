@@ -7,7 +7,17 @@ use emac::unit::{Quantile, Seconds, Window};
 /// Valid ones.
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let texts = [
-        "5m", "1h30m", "350ms", "1.5s", "10y", "p99", "0.999", "p99.9", "64MiB", "1GiB", "512",
+        "5m",
+        "1h30m",
+        "350ms",
+        "1.5s",
+        "10y",
+        "p99",
+        "0.999",
+        "p99.9",
+        "64MiB",
+        "1GiB",
+        "512",
         "Series(front, Race(a, b), KofN(2, a, b, c), Retry(3, Timeout(350ms, a)), Cond(0.5: a, 0.5: b))",
     ];
     texts.map(|text| text.as_bytes().to_vec()).to_vec()

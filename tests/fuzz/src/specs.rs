@@ -12,7 +12,7 @@ use emac::spec::{self, Severity, SourceFile};
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     let is_root = |folder: &&Path| folder.join("examples/specs").is_dir();
-    let root = manifest.ancestors().find(is_root).expect("the repository is around this");
+    let root = manifest.ancestors().find(is_root).unwrap();
     let mut all = Vec::new();
     let mut folders = vec![root.join("tests/testdata/spec/good"), root.join("examples/specs")];
     while let Some(folder) = folders.pop() {
