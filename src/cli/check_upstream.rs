@@ -12,9 +12,10 @@ use super::serve::first_upstream;
 use crate::config::Config;
 use crate::journey::Journey;
 use crate::journey::component::{Component, HistogramType, Telemetry};
+use crate::journey::variant::Variant;
 use crate::series::Matcher;
 use crate::spec::upstream_rules::{
-    HistogramFacts, QueryFacts, TRAFFIC_WINDOW, histogram_findings, query_findings,
+    HistogramFacts, QueryFacts, TRAFFIC_WINDOW, histogram_findings, query_findings, variant_findings,
 };
 use crate::spec::{Diagnostic, JourneyPlaces, Place, with_window};
 use crate::unit::{Timestamp, Window};
@@ -53,6 +54,17 @@ pub fn check(
         for (journey, places) in journeys.iter().zip(places) {
             for (component, place) in journey.components.iter().zip(&places.components) {
                 findings.extend(asking.component(journey, component, place).await?);
+            }
+            let seen = journey.clone().with_variants().into_iter().skip(1);
+            for (variant, seen) in journey.variants.iter().zip(seen) {
+                for id in &variant.components {
+                    let (Some(component), Some(place)) =
+                        (seen.components.get(id.0), places.components.get(id.0))
+                    else {
+                        continue;
+                    };
+                    findings.extend(asking.variant(variant, component, place).await?);
+                }
             }
             for (parameter, place) in journey.parameters.iter().zip(&places.parameters) {
                 if let Some(query) = &parameter.promql {
@@ -110,6 +122,22 @@ impl Asking<'_> {
                 Ok(findings)
             }
         }
+    }
+
+    /// The component as the variant sees it.
+    async fn variant(
+        &self,
+        variant: &Variant,
+        component: &Component,
+        place: &Place,
+    ) -> anyhow::Result<Vec<Diagnostic>> {
+        let Some(Telemetry::Histogram { metric, matchers, success, histogram_type, .. }) =
+            &component.telemetry
+        else {
+            return Ok(Vec::new());
+        };
+        let facts = self.histogram(metric, *histogram_type, matchers, success).await?;
+        Ok(variant_findings(variant, component, place, &facts))
     }
 
     async fn histogram(

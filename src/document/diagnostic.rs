@@ -105,12 +105,14 @@ codes! {
     LowEdge = "W417", "the last finite bucket lies below the objective";
     SingleErrorPages = "W418", "a page from a single error at the usual traffic";
     NoTraffic = "W419", "no traffic upstream";
+    UnseenVariant = "W420", "a variant that no series upstream belongs to";
     OtherDocument = "N501", "a document of another kind";
     HedgedRace = "N502", "a race starts all branches at once";
     Ignored = "N503", "a field without effect";
     NotEvaluated = "N504", "declared but not evaluated yet";
     TooMany = "N505", "more findings are left out";
     LeftAsIs = "N506", "left as it is";
+    IdleVariant = "N507", "a variant without series at present";
     ForeignName = "W601", "a name that other OpenSLO tools reject";
     UnusableIndicator = "W602", "an OpenSLO indicator or target that gives no share of calls";
     AbsentMeansGood = "W603", "an absent series is read as no failure";

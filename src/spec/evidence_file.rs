@@ -1,7 +1,9 @@
 //! Evidence files: what telemetry would have said, written down.
 
 use super::load::{Kind, kind};
-use super::scalar::{ComponentName, Counted, Edge, Fraction, Growth, JourneyName, ParameterName, WindowText};
+use super::scalar::{
+    ComponentName, Counted, Edge, Fraction, Growth, JourneyOrVariant, ParameterName, WindowText,
+};
 use super::word::{ApiVersion, EvidenceKind, Unit};
 use crate::distribution::confidence::DesignEffect;
 use crate::distribution::histogram::ClassicHistogram;
@@ -13,6 +15,7 @@ use crate::document::tree::Document;
 use crate::journey::Journey;
 use crate::journey::component::LatencyUnit;
 use crate::journey::evidence::{ComponentEvidence, Counts, DesignEffects, Evidence, Measurement, Reason};
+use crate::journey::variant::labels_of;
 use crate::unit::Probability;
 
 record! {
@@ -31,8 +34,8 @@ record! {
 
     /// Whose evidence it is.
     EvidenceMetadata {
-        /// The journey.
-        required journey: At<JourneyName> = "journey",
+        /// The journey, or `journey@variant` for what a variant of it sees.
+        required journey: At<JourneyOrVariant> = "journey",
     }
 
     /// What was measured.
@@ -126,8 +129,13 @@ pub(crate) fn check(file: &SourceFile, document: &Document, journeys: &[Journey]
         .get(document.root(), "metadata")
         .and_then(|metadata| document.get(metadata, "journey"))
         .and_then(|journey| document.text(journey));
-    if let Some(journey) = journeys.iter().find(|journey| Some(journey.name.as_str()) == name) {
-        return read(file, document, journey).1;
+    let whole = name.map(|name| labels_of(name).0);
+    let journey = journeys.iter().find(|journey| Some(journey.name.as_str()) == whole);
+    if let Some(journey) = journey
+        && let Some(seen) =
+            journey.clone().with_variants().into_iter().find(|j| Some(j.name.as_str()) == name)
+    {
+        return read(file, document, &seen).1;
     }
     let mut decoder = Decoder::new(file, document);
     let _ = EvidenceFile::decode(document.root(), &mut decoder);

@@ -106,6 +106,12 @@ macro_rules! texts {
     )*};
 }
 
+fn is_journey_name(text: &str) -> bool {
+    expression::is_name(text)
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && !text.contains(['/', ':', '@'])
+}
+
 fn identifier(text: &str, more: fn(char) -> bool) -> Option<String> {
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || more(c));
     let goes_on = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || more(c));
@@ -117,10 +123,15 @@ texts! {
     Prose(String), "text", |text| Some(text.to_owned()), { "type": "string" };
     /// A name that ends up in paths and labels.
     JourneyName(String), "1 to 128 letters, digits and _ . -, beginning with a letter or digit",
-        |text| (expression::is_name(text)
-            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && !text.contains(['/', ':', '@'])).then(|| text.to_owned()),
+        |text| is_journey_name(text).then(|| text.to_owned()),
         { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$" };
+    /// A journey, or a variant of one behind an `@`.
+    JourneyOrVariant(String), "the name of a journey, or `journey@variant`",
+        |text| {
+            let (journey, variant) = text.split_once('@').unwrap_or((text, "v"));
+            (is_journey_name(journey) && is_journey_name(variant)).then(|| text.to_owned())
+        },
+        { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}(?:@[A-Za-z0-9][A-Za-z0-9_.-]{0,127})?$" };
     /// The value of a label that alerts are routed by.
     LabelWord(String), "1 to 63 letters, digits and _ . -, beginning with a letter or digit",
         |text| (text.len() <= 63

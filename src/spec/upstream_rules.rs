@@ -7,6 +7,7 @@ use crate::document::diagnostic::{Code, Diagnostic, did_you_mean, nearest};
 use crate::journey::Journey;
 use crate::journey::component::{Component, HistogramType, LatencyUnit, Telemetry};
 use crate::journey::governance::PROVEN_BY_ONE_ERROR;
+use crate::journey::variant::Variant;
 use crate::series::{MatchOp, Matcher};
 use crate::unit::Window;
 
@@ -66,6 +67,44 @@ pub fn histogram_findings(
         findings.extend(edge_findings(journey, &format!("`{buckets}`"), *unit, place, &facts.edges));
     }
     findings.extend(traffic_findings(journey, component, place, facts.traffic));
+    findings
+}
+
+/// What is wrong with the selector of a component of a variant; that the component itself is measured is
+/// [`histogram_findings`]' to say. A variant without series is no fault, since it comes and goes with its rollout; one whose
+/// labels no series ever had is likely misspelt.
+#[must_use]
+pub fn variant_findings(
+    variant: &Variant,
+    component: &Component,
+    place: &Place,
+    facts: &HistogramFacts,
+) -> Vec<Diagnostic> {
+    let Some(Telemetry::Histogram { metric, matchers, histogram_type, .. }) = &component.telemetry else {
+        return Vec::new();
+    };
+    let buckets = histogram_type.series_name(metric);
+    if !facts.names.contains(&buckets) {
+        return Vec::new();
+    }
+    let labels = facts.labels.iter().map(String::as_str);
+    let wanted = variant.matchers.iter().filter(|matcher| !matches_absent(matcher)).map(|m| &m.name);
+    let mut findings: Vec<Diagnostic> = wanted
+        .chain(&variant.pod_hash_label)
+        .filter(|name| !facts.labels.contains(*name))
+        .map(|name| {
+            let message =
+                format!("variant `{}`: no series of `{buckets}` has the label `{name}`", variant.name);
+            let help = did_you_mean(name, labels.clone())
+                .or_else(|| Some(format!("its labels are {}", facts.labels.join(", "))));
+            place.finding(Code::UnseenVariant, message, help)
+        })
+        .collect();
+    if findings.is_empty() && facts.edges.is_empty() {
+        let found = no_match(&buckets, matchers, place, facts);
+        let message = format!("variant `{}`: {}; right while it does not run", variant.name, found.message);
+        findings.push(place.finding(Code::IdleVariant, message, found.help));
+    }
     findings
 }
 

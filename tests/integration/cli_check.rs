@@ -158,6 +158,11 @@ fn the_upstream_knows_which_telemetry_does_not_exist() {
     for (name, telemetry) in telemetry {
         spec.push_str(&format!("    {name}: {{telemetry: {{{telemetry}}}}}\n"));
     }
+    // One that does not run at present, and one of which no series ever told.
+    spec.push_str(
+        "  variants:\n    canary: {components: [sound], matchers: {service: next}}\n    \
+         ghost: {components: [sound], matchers: {rollout: ghost}, podHashLabel: servic}\n",
+    );
     let folder = folder(&[("a.yaml", journey(&spec).as_bytes())]);
     let url = prometheus.url().to_owned();
     let args = ["check", "a.yaml", "--format", "json", "--upstream.url", &url];
@@ -187,6 +192,9 @@ fn the_upstream_knows_which_telemetry_does_not_exist() {
             "plain E303 sum it `by (le)`",
             "short W417 add buckets beyond the objective, or check `unit`",
             "empty E301 ",
+            "sound N507 `service` is one of front",
+            "sound W420 its labels are __name__, code, instance, job, le, service",
+            "sound W420 did you mean `service`?",
         ]
     );
     drop(prometheus);

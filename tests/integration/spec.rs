@@ -57,7 +57,7 @@ fn the_sample_named_after_a_code_has_it() {
 }
 
 /// Codes that need more than a file: sizes beyond a sample, the command line, `fmt`, an upstream.
-const ELSEWHERE: [Code; 12] = [
+const ELSEWHERE: [Code; 14] = [
     Code::FileTooLarge,
     Code::NotUtf8,
     Code::NothingFound,
@@ -70,6 +70,8 @@ const ELSEWHERE: [Code; 12] = [
     Code::LowEdge,
     Code::SingleErrorPages,
     Code::NoTraffic,
+    Code::UnseenVariant,
+    Code::IdleVariant,
 ];
 
 #[test]
