@@ -22,6 +22,7 @@ use crate::journey::Journey;
 use crate::journey::component::{Component, Telemetry};
 use crate::journey::evidence::{ComponentEvidence, Evidence, Measurement};
 use crate::journey::governance::{BucketError, Dependence, EvaluationMode};
+use crate::journey::operator::Operator;
 use crate::unit::{Probability, Quantile, Seconds};
 
 /// Composes the journey over this evidence and derives how; `age` is that of the oldest evidence used.
@@ -37,12 +38,40 @@ pub fn explain(
         .into_iter()
         .filter(|level| composition.latency.iter().all(|known| known.quantile != *level))
         .collect();
-    if !more.is_empty() {
+    if !more.is_empty() && is_timeless(journey, evidence) {
+        composition.latency = with_more(&composition.latency, same_at(&composition.latency, &more));
+    } else if !more.is_empty() {
         // Grids reach for the highest level. Those that the journey publishes are explained as they are published.
         let wider = composer.compose(journey, evidence, &more);
         composition.latency = with_more(&composition.latency, wider.latency);
     }
     Derivation::new(journey, evidence, &composition, age)
+}
+
+/// Whether no time enters the composition, neither measured nor of a timer: then no level differs from another.
+fn is_timeless(journey: &Journey, evidence: &Evidence) -> bool {
+    let measured = evidence.components.iter().any(|component| match &component.measurement {
+        Measurement::Counts(counts) => counts.latency().is_some() || counts.failure_latency().is_some(),
+        Measurement::Figure(_) | Measurement::Vacuous => false,
+    });
+    let timed = journey.operator.visit(&mut |operator| match operator {
+        Operator::Timeout { .. }
+        | Operator::Optional { .. }
+        | Operator::Hedge { .. }
+        | Operator::Retry { per_try_timeout: Some(_), .. }
+        | Operator::Retry { backoff: Some(_), .. } => Err(()),
+        _ => Ok(()),
+    });
+    !measured && timed.is_ok()
+}
+
+/// What is known of any published level, at these and those levels, rising.
+fn same_at(published: &[LatencyQuantile], more: &[Quantile]) -> Vec<LatencyQuantile> {
+    let Some(known) = published.last() else { return Vec::new() };
+    let at = |quantile: &Quantile| LatencyQuantile { quantile: *quantile, ..known.clone() };
+    let mut all: Vec<_> = published.iter().cloned().chain(more.iter().map(at)).collect();
+    all.sort_by(|a, b| a.quantile.get().total_cmp(&b.quantile.get()));
+    all
 }
 
 /// The published levels, and between them those of `all` that are not: within what is known of the levels around them.

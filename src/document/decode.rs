@@ -459,8 +459,10 @@ impl<T: JsonSchema> JsonSchema for List<T> {
 
 impl<T: Decode> Decode for List<T> {
     fn decode(at: NodeId, decoder: &mut Decoder<'_>) -> Option<Self> {
-        let items = decoder.list(at)?;
-        Some(Self { items: items.iter().filter_map(|item| T::decode(*item, decoder)).collect() })
+        let list = decoder.list(at)?;
+        let mut items = Vec::with_capacity(list.len());
+        items.extend(list.iter().filter_map(|item| T::decode(*item, decoder)));
+        Some(Self { items })
     }
 }
 
@@ -516,8 +518,9 @@ impl<K: Scalar, V: JsonSchema> JsonSchema for Table<K, V> {
 
 impl<K: Scalar, V: Decode> Decode for Table<K, V> {
     fn decode(at: NodeId, decoder: &mut Decoder<'_>) -> Option<Self> {
-        let mut entries = Vec::new();
-        for (key, value) in decoder.mapping(at)? {
+        let mapping = decoder.mapping(at)?;
+        let mut entries = Vec::with_capacity(mapping.len());
+        for (key, value) in mapping {
             // In JSON every key is text, so `5:` and `"5":` name the same.
             let text = decoder.document.text(*key).unwrap_or_default();
             let name = match K::read(Plain::Text(text), text) {

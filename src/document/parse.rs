@@ -64,6 +64,8 @@ pub(crate) fn parse(file: &SourceFile) -> (Vec<Document>, Vec<Diagnostic>) {
         return (Vec::new(), builder.diagnostics);
     }
     let text = text_of(file);
+    // A value every ten bytes or so.
+    builder.nodes.reserve(text.len() / 10);
     let mut faults_before = 0;
     for event in Parser::new_from_str(text) {
         let step = match event {

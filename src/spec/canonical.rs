@@ -14,8 +14,9 @@ const VERSION: &str = "emac-model-1";
 /// In hex.
 pub(crate) fn digest(journey: &Journey) -> String {
     let mut hex = String::with_capacity(64);
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in Sha256::digest(text(journey).as_bytes()) {
-        let _ = write!(hex, "{byte:02x}");
+        hex.extend([byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
     }
     hex
 }
@@ -36,7 +37,10 @@ fn text(journey: &Journey) -> String {
         let mut domains: Vec<_> =
             component.domains.iter().map(|id| journey.domains[id.0].name.as_str()).collect();
         domains.sort_unstable();
-        tables.push(format!(
+        // A fleet has tens of thousands of them: with room for most.
+        let mut fact = String::with_capacity(384);
+        let _ = write!(
+            fact,
             "component {:?} {:?} {:?} {:?} {domains:?} {:?} {:?}",
             component.name,
             component.kind,
@@ -44,7 +48,8 @@ fn text(journey: &Journey) -> String {
             component.contract,
             component.telemetry,
             component.scope
-        ));
+        );
+        tables.push(fact);
     }
     tables.extend(journey.domains.iter().map(|domain| format!("domain {domain:?}")));
     tables.extend(journey.parameters.iter().map(|parameter| format!("parameter {parameter:?}")));
@@ -61,7 +66,9 @@ fn text(journey: &Journey) -> String {
     let mut operator = String::from("operator ");
     write_operator(journey, &journey.operator, &mut operator);
     facts.push(operator);
-    format!("{VERSION}\n{}\n", facts.join("\n"))
+    facts.insert(0, VERSION.to_owned());
+    facts.push(String::new());
+    facts.join("\n")
 }
 
 fn write_operator(journey: &Journey, operator: &Operator, out: &mut String) {

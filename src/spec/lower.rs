@@ -200,8 +200,9 @@ fn components(
 ) -> Vec<Component> {
     let mut by_name: HashMap<String, usize> =
         domains.iter().enumerate().map(|(id, domain)| (domain.name.clone(), id)).collect();
-    let mut components = Vec::new();
-    for (name, declared) in spec.components.as_ref().map(|table| table.0.as_slice()).unwrap_or_default() {
+    let all = spec.components.as_ref().map(|table| table.0.as_slice()).unwrap_or_default();
+    let mut components = Vec::with_capacity(all.len());
+    for (name, declared) in all {
         places.components.push(name.at);
         let mut of = Vec::new();
         let named = declared.as_ref().and_then(|declared| declared.failure_domains.as_ref());

@@ -135,7 +135,7 @@ pub(crate) fn lower(component: &ComponentRecord, decoder: &mut Decoder<'_>) -> O
 
 /// Matchers with valid regular expressions.
 pub(crate) fn matchers(all: &Matchers, decoder: &mut Decoder<'_>) -> Vec<Matcher> {
-    let mut read = Vec::new();
+    let mut read = Vec::with_capacity(all.0.len());
     for (name, value) in &all.0 {
         let Some(value) = value else { continue };
         let matcher = value.value.named(&name.value.0);
