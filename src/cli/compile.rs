@@ -83,18 +83,19 @@ pub fn run(args: &CompileArgs) -> anyhow::Result<Outcome> {
         address: args.address.clone(),
     };
     let mut folder = Folder::new(&args.out, args.check)?;
+    let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
     let mut composer = Composer::new();
     for journey in &loaded.journeys {
         let Some(evidence) = evidence_of(journey, evidence.as_ref())? else { return Ok(Outcome::Faults) };
         let derivation = explain(&mut composer, journey, &evidence, None);
-        for artifact in emit::artifacts(journey, &evidence, &derivation, &options) {
-            folder.take(&artifact)?;
-        }
+        folder.take_all(&journey.name, &emit::artifacts(journey, &derivation, &options))?;
         let verdict = &derivation.verdict;
-        writeln!(std::io::stdout().lock(), "{}: {}: {}", journey.name, verdict.verdict, verdict.reason)?;
+        writeln!(stdout, "{}: {}: {}", journey.name, verdict.verdict, verdict.reason)?;
+    }
+    for artifact in emit::shared_artifacts(&options) {
+        folder.take(&artifact)?;
     }
     let left = folder.left_over()?;
-    let mut stdout = std::io::stdout().lock();
     for path in &left {
         writeln!(stdout, "left over, no spec compiles to it: {}", path.display())?;
     }
@@ -113,6 +114,7 @@ pub fn run(args: &CompileArgs) -> anyhow::Result<Outcome> {
             (false, _) => "",
         }
     )?;
+    stdout.flush()?;
     Ok(if args.check && differs { Outcome::Faults } else { Outcome::Done })
 }
 
@@ -164,6 +166,35 @@ impl Folder {
         }
         let (seen, sound) = (HashSet::new(), HashMap::new());
         Ok(Self { root: root.to_owned(), check, seen, sound, changes: Vec::new() })
+    }
+
+    /// Everything of one journey, below a folder of its name. Where that is not there yet, it is made under another name and
+    /// renamed when it is complete.
+    fn take_all(&mut self, name: &str, artifacts: &[Artifact]) -> anyhow::Result<()> {
+        let path = self.root.join(name);
+        let made = self.root.join(format!(".{name}.new"));
+        if self.check || existing(&path)?.is_some() || !made_anew(&made)? {
+            return artifacts.iter().try_for_each(|artifact| self.take(artifact));
+        }
+        let mut folders: Vec<&str> = Vec::new();
+        for artifact in artifacts {
+            let below = artifact.path.strip_prefix(name).and_then(|below| below.strip_prefix('/'));
+            let below = below.with_context(|| format!("{} is not below {name}", artifact.path))?;
+            let to = made.join(below);
+            if let Some((folder, _)) = below.rsplit_once('/')
+                && !folders.contains(&folder)
+            {
+                folders.push(folder);
+                let folder = made.join(folder);
+                fs::create_dir(&folder)
+                    .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            }
+            fs::write(&to, &artifact.text).with_context(|| format!("cannot write {}", to.display()))?;
+            self.seen.insert(self.root.join(&artifact.path));
+        }
+        fs::rename(&made, &path).with_context(|| format!("cannot make the folder {}", path.display()))?;
+        self.sound.insert(path, Origin::New);
+        Ok(())
     }
 
     fn take(&mut self, artifact: &Artifact) -> anyhow::Result<()> {
@@ -233,6 +264,15 @@ impl Folder {
         }
         left.sort();
         Ok(left)
+    }
+}
+
+/// Makes a folder; `false` where something of that name is left of a run that was broken off.
+fn made_anew(path: &Path) -> anyhow::Result<bool> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot make the folder {}", path.display())),
     }
 }
 

@@ -100,7 +100,7 @@ fn versions(path: &PathBuf, openslo: &[PathBuf]) -> anyhow::Result<Option<BTreeM
     let version = |journey: &Journey| {
         let evidence = Evidence::of_contracts(journey);
         let derivation = explain(&mut composer, journey, &evidence, None);
-        let artifacts = emit::artifacts(journey, &evidence, &derivation, &Options::default());
+        let artifacts = emit::artifacts(journey, &derivation, &Options::default());
         let mut model = model::document(journey);
         // The digest says that something differs; what, is told below.
         if let Some(fields) = model.as_object_mut() {

@@ -2,7 +2,7 @@
 
 use crate::derive::number::operand;
 use crate::journey::Journey;
-use crate::journey::operator::{Jitter, Operator};
+use crate::journey::operator::{BranchProbability, Jitter, Operator};
 
 /// The head of an operator as the text form writes it: `Timeout(200ms)`, `Race`, `KofN(2)`, or the component's name.
 #[must_use]
@@ -37,6 +37,63 @@ pub fn head(journey: &Journey, operator: &Operator) -> String {
             }
         },
     }
+}
+
+/// The name alone: `Timeout`, `Race`, or the component's name.
+#[must_use]
+pub fn name(head: &str) -> &str {
+    head.split_once('(').map_or(head, |(name, _)| name)
+}
+
+/// The whole tree as the text form writes it, with its figures: `Series(front, Timeout(200ms; Race(paya, payb), queue))`.
+#[must_use]
+pub fn expression(journey: &Journey, operator: &Operator) -> String {
+    let mut out = String::new();
+    write_expression(journey, operator, &mut out);
+    out
+}
+
+fn write_expression(journey: &Journey, operator: &Operator, out: &mut String) {
+    let head = head(journey, operator);
+    if let Operator::Component(_) = operator {
+        out.push_str(&head);
+        return;
+    }
+    match operator {
+        Operator::Cond(branches) => {
+            let mut shares: Vec<String> = branches
+                .iter()
+                .map(|branch| match branch.probability {
+                    BranchProbability::Fixed(p) => p.get().to_string(),
+                    BranchProbability::Parameter(id) => {
+                        journey.parameters.get(id.0).map_or_else(String::new, |p| p.name.clone())
+                    }
+                    BranchProbability::Remainder => "_".to_owned(),
+                })
+                .collect();
+            if shares.last().is_some_and(|last| last == "_") {
+                shares.pop();
+            }
+            out.push_str("Cond(");
+            out.push_str(&shares.join(", "));
+            out.push_str("; ");
+        }
+        _ => match head.strip_suffix(')') {
+            Some(figures) => {
+                out.push_str(figures);
+                out.push_str("; ");
+            }
+            None => {
+                out.push_str(&head);
+                out.push('(');
+            }
+        },
+    }
+    for (index, operand) in operator.children().into_iter().enumerate() {
+        out.push_str(if index > 0 { ", " } else { "" });
+        write_expression(journey, operand, out);
+    }
+    out.push(')');
 }
 
 /// P(success) from that of the operands, under independence; empty for a component.

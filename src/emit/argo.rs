@@ -1,11 +1,13 @@
 //! The gate of a rollout: an Argo `AnalysisTemplate`, and how a Rollout refers to it.
 //!
 //! One number passes or fails; any other answer (nothing, NaN, −Inf, two series) meets neither condition, which Argo calls
-//! inconclusive: the rollout pauses for a person. A refusal (an HTTP error, no connection) is an error: retried every ten
+//! inconclusive: the rollout pauses for a person. So a query answers nothing where a bound misses its limit for want of
+//! evidence: what is not known neither promotes nor aborts. A refusal (an HTTP error, no connection) is an error: retried every ten
 //! seconds outside `count`, up to [`CONSECUTIVE_ERRORS`] times in a row, so that a restart of emac aborts nothing. Argo
 //! looks at the failure condition first, and takes a lone condition's complement for the other: both are always given.
 
 use super::decimal::exact;
+use super::guard::BLIND_REASONS;
 use super::provenance::object_name;
 use super::selector::of_variant;
 use super::yaml::{Yaml, map};
@@ -78,8 +80,18 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
         args.push(argument("max-burn-rate", limit));
         let (success, failure) = at_most("{{args.max-burn-rate}}");
         let window = format!("window=\"{window}\"");
-        let query = of_variant(catalog::ERROR_BUDGET_BURN_RATE_PESSIMISTIC, journey, variant, &window);
-        add("error-budget-burn-rate", format!("max by (journey) ({query})"), success, failure);
+        let worst = |name| format!("max by (journey) ({})", of_variant(name, journey, variant, &window));
+        let query = Gate {
+            number: worst(catalog::ERROR_BUDGET_BURN_RATE_PESSIMISTIC),
+            limit: "{{args.max-burn-rate}}",
+            // At its best, with what is not known taken as good, it burns faster still.
+            proven: Some(format!(
+                "1 - {} > {{{{args.max-burn-rate}}}} * (1 - max by (journey) ({}))",
+                worst(catalog::AVAILABILITY_OPTIMISTIC),
+                of_variant(catalog::OBJECTIVE_AVAILABILITY, journey, variant, "")
+            )),
+        };
+        add("error-budget-burn-rate", query.text(journey, gated), success, failure);
     }
     let promised =
         objectives.latency.as_ref().map(|latency| (latency.quantile.get(), latency.threshold.get()));
@@ -90,8 +102,10 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
             args.push(argument("max-latency-seconds", exact(seconds)));
             let (success, failure) = at_most("{{args.max-latency-seconds}}");
             let matchers = format!("window=\"{window}\",quantile=\"{quantile}\"");
-            let query = of_variant(catalog::LATENCY_PESSIMISTIC, journey, variant, &matchers);
-            add("latency-seconds", format!("max by (journey) ({query})"), success, failure);
+            let number = of_variant(catalog::LATENCY_PESSIMISTIC, journey, variant, &matchers);
+            let number = format!("max by (journey) ({number})");
+            let query = Gate { number, limit: "{{args.max-latency-seconds}}", proven: None };
+            add("latency-seconds", query.text(journey, gated), success, failure);
         }
     }
     if metrics_is_empty(journey) {
@@ -126,6 +140,40 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
         ),
         ("spec", map([("args", Yaml::List(args)), ("metrics", Yaml::List(metrics))])),
     ]))
+}
+
+/// A number that is to stay within a limit.
+struct Gate {
+    number: String,
+    limit: &'static str,
+    /// What holds where even the evidence that is there proves it to be beyond the limit.
+    proven: Option<String>,
+}
+
+impl Gate {
+    /// The number where it is within its limit; beyond it, only where no evidence is missing or where what there is proves
+    /// it. A variant's components must all have been measured before it passes.
+    fn text(&self, journey: &Journey, gated: Option<&Variant>) -> String {
+        let Self { number, limit, proven } = self;
+        let variant = gated.map(|_| "{{args.variant}}");
+        let missing = |more: &str| {
+            let reasons = format!("reason=~\"{BLIND_REASONS}|no_traffic\"{more}");
+            let missing = of_variant(catalog::EVIDENCE_MISSING, journey, variant, &reasons);
+            format!("max by (journey) ({missing}) == 1")
+        };
+        let own = gated.map(|variant| {
+            let names = variant.components.iter().filter_map(|id| journey.components.get(id.0));
+            let names: Vec<String> = names.map(|component| component.name.replace('.', "[.]")).collect();
+            missing(&format!(",component=~\"{}\"", names.join("|")))
+        });
+        let own = own.map_or_else(String::new, |own| format!("\nunless on (journey) (\n  {own}\n)"));
+        let proven =
+            proven.as_ref().map_or_else(String::new, |proven| format!("\n  unless on (journey)\n  {proven}"));
+        format!(
+            "{number} <= {limit}{own}\nor\n{number} > {limit}\nunless on (journey) (\n  {}{proven}\n)",
+            missing("")
+        )
+    }
 }
 
 /// An argument of the template and its value unless a rollout gives another. The limits are arguments so that they stand

@@ -9,7 +9,10 @@ mod alert;
 mod argo;
 mod dashboard;
 mod decimal;
+mod flow;
 mod guard;
+mod policy_text;
+mod process_guard;
 mod provenance;
 mod recording;
 mod report;
@@ -20,14 +23,13 @@ mod tier;
 mod unit_test;
 mod yaml;
 mod yaml_scalar;
-mod yaml_writer;
 
 use crate::derive::Derivation;
 use crate::journey::Journey;
-use crate::journey::evidence::Evidence;
+
+use provenance::object_name;
 
 pub use provenance::MARK;
-use yaml::Layout;
 
 /// What runs the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,33 +67,23 @@ pub struct Artifact {
     pub text: String,
 }
 
-/// Every artifact of one journey, in a fixed order. `derivation` is of this journey over this evidence.
+/// Every artifact of one journey, in a fixed order. `derivation` is of this journey.
 #[must_use]
-pub fn artifacts(
-    journey: &Journey,
-    evidence: &Evidence,
-    derivation: &Derivation,
-    options: &Options,
-) -> Vec<Artifact> {
+pub fn artifacts(journey: &Journey, derivation: &Derivation, options: &Options) -> Vec<Artifact> {
     let header = provenance::header(journey);
     let mut artifacts = Vec::new();
     let mut push = |path: &str, text: String| {
         artifacts.push(Artifact { path: format!("{}/{path}", journey.name), text });
     };
-    // With room for what follows, in bytes: growing step by step copies each file some times over.
-    let started = |room: usize| {
-        let mut text = String::with_capacity(room);
-        text.push_str(&header);
-        text
-    };
     let written = |document: &yaml::Yaml| {
         let mut text = String::with_capacity(1 << 14);
-        yaml::render(document, Layout::Block, &mut text);
+        yaml::render(document, &mut text);
         provenance::put(&header, &mut text);
         text
     };
-    let rules =
-        |name: &str, groups: &[rule::Group]| written(&rule::document(journey, name, groups, options.target));
+    let rules = |name: &str, groups: &[rule::Group]| {
+        written(&rule::document(object_name(journey, name), groups, options.target))
+    };
     let alerts = [alert::group(journey), guard::group(journey)];
     push(RECORDING, rules("recording-rules", &[recording::group(journey)]));
     push(ALERTS, rules("alerts", &alerts));
@@ -101,7 +93,7 @@ pub fn artifacts(
         push(TESTS, tests);
     } else {
         // promtool reads no objects of Kubernetes, and kubectl no files of promtool: both stand in a folder of their own.
-        push(PLAIN_ALERTS, written(&rule::document(journey, "alerts", &alerts, Target::Prometheus)));
+        push(PLAIN_ALERTS, written(&rule::document(String::new(), &alerts, Target::Prometheus)));
         push(PLAIN_TESTS, tests);
     }
     if let Some(template) = argo::template(journey, &options.address) {
@@ -110,15 +102,24 @@ pub fn artifacts(
     }
     push(DASHBOARD, dashboard::document(journey));
     let paths: Vec<String> = artifacts.iter().map(|artifact: &Artifact| artifact.path.clone()).collect();
-    let report = report::Report::new(journey, evidence, derivation, &paths);
-    let mut text = started(1 << 17);
-    report.write(&mut text);
-    artifacts.push(Artifact { path: format!("{}/{REPORT}", journey.name), text });
-    artifacts.push(Artifact {
-        path: format!("{}/{REPORT_TEXT}", journey.name),
-        text: report_text::markdown(&report),
-    });
+    let report = report::Report::new(journey, derivation, &paths);
+    let mut push = |path: &str, text: String| {
+        artifacts.push(Artifact { path: format!("{}/{path}", journey.name), text });
+    };
+    if let Some(text) = policy_text::markdown(&report) {
+        push(POLICY_TEXT, text);
+    }
+    let mut text = String::with_capacity(1 << 15);
+    report.write(&header, &mut text);
+    push(REPORT, text);
+    push(REPORT_TEXT, report_text::markdown(&report));
     artifacts
+}
+
+/// What is the same for every journey: guards on emac itself.
+#[must_use]
+pub fn shared_artifacts(options: &Options) -> Vec<Artifact> {
+    process_guard::artifacts(options.target)
 }
 
 const RECORDING: &str = "prometheus/recording-rules.yaml";
@@ -130,5 +131,6 @@ const PLAIN_TESTS: &str = "promtool/tests.yaml";
 const TEMPLATE: &str = "argo/analysis-template.yaml";
 const ROLLOUT: &str = "argo/rollout-snippet.yaml";
 const DASHBOARD: &str = "grafana/dashboard.json";
+const POLICY_TEXT: &str = "report/alerts.md";
 const REPORT: &str = "report/derivation.yaml";
 const REPORT_TEXT: &str = "report/derivation.md";

@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 
 use super::Target;
-use super::provenance::object_name;
 use super::yaml::{Yaml, map};
-use crate::journey::Journey;
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,16 +79,16 @@ fn groups(groups: &[Group]) -> Yaml {
     Yaml::List(groups.iter().filter(|group| !group.rules.is_empty()).map(group).collect())
 }
 
-/// The document of these groups for a platform.
-pub(crate) fn document(journey: &Journey, name: &str, of: &[Group], target: Target) -> Yaml {
-    let object = |version: &'static str, kind: &'static str| {
+/// The document of these groups for a platform; `name` is that of the object, where it is one.
+pub(crate) fn document(name: String, of: &[Group], target: Target) -> Yaml {
+    let object = |name: String, version: &'static str, kind: &'static str| {
         map([
             ("apiVersion", version.into()),
             ("kind", kind.into()),
             (
                 "metadata",
                 map([
-                    ("name", object_name(journey, name).into()),
+                    ("name", name.into()),
                     ("labels", map([("app.kubernetes.io/managed-by", "emac".into())])),
                 ]),
             ),
@@ -99,7 +97,7 @@ pub(crate) fn document(journey: &Journey, name: &str, of: &[Group], target: Targ
     };
     match target {
         Target::Prometheus => map([("groups", groups(of))]),
-        Target::Operator => object("monitoring.coreos.com/v1", "PrometheusRule"),
-        Target::Vm => object("operator.victoriametrics.com/v1beta1", "VMRule"),
+        Target::Operator => object(name, "monitoring.coreos.com/v1", "PrometheusRule"),
+        Target::Vm => object(name, "operator.victoriametrics.com/v1beta1", "VMRule"),
     }
 }

@@ -2,8 +2,9 @@
 //! threshold and where the samples prove nothing; fires at `+Inf`; and where its signal is NaN, stale or gone, a guard
 //! fires in its place.
 
+use std::fmt::Write as _;
+
 use super::alert;
-use super::decimal::exact;
 use super::guard;
 use super::rule::{minutes, table};
 use super::selector::{pessimistic, proven};
@@ -21,8 +22,10 @@ pub(crate) fn document(journey: &Journey) -> Yaml {
     let tiers = tiers(journey);
     let budgets = Budget::of(journey);
     let mut tests = Vec::new();
+    let mut named = Named::default();
     if !budgets.is_empty() {
-        tests.extend(together(&tiers).iter().map(|group| tiers_test(journey, &budgets, group, &tiers)));
+        let groups = together(&tiers);
+        tests.extend(groups.iter().map(|group| tiers_test(journey, &budgets, group, &tiers, &mut named)));
     }
     if let Some(first) = tiers.first()
         && budgets.contains(&Budget::Availability)
@@ -39,7 +42,7 @@ pub(crate) fn document(journey: &Journey) -> Yaml {
         }
     }
     if !tiers.is_empty() && !budgets.is_empty() {
-        tests.push(incomplete_test(journey, &budgets, &tiers));
+        tests.push(incomplete_test(journey, &budgets, &tiers, &mut named));
     }
     tests.push(absent_test(journey));
     tests.push(evidence_test(journey));
@@ -65,13 +68,29 @@ fn values(phases: &[Value], samples: u64) -> String {
 
 /// The same for phases of different lengths.
 fn phased(phases: &[(u64, Value)]) -> String {
-    let phase = |&(samples, value): &(u64, Value)| match value {
-        Value::Number(value) if value.is_finite() => format!("{}x{}", exact(value), samples - 1),
-        Value::Number(_) => vec!["Inf"; usize::try_from(samples).unwrap_or(0)].join(" "),
-        Value::NotANumber => vec!["NaN"; usize::try_from(samples).unwrap_or(0)].join(" "),
-        Value::Gone => format!("stale _x{}", samples - 1),
+    let mut text = String::with_capacity(128);
+    let repeated = |text: &mut String, word: &str, times: u64| {
+        for index in 0..times {
+            text.push_str(if index > 0 { " " } else { "" });
+            text.push_str(word);
+        }
     };
-    phases.iter().map(phase).collect::<Vec<_>>().join(" ")
+    for (index, &(samples, value)) in phases.iter().enumerate() {
+        text.push_str(if index > 0 { " " } else { "" });
+        let _ = match value {
+            Value::Number(value) if value.is_finite() => write!(text, "{value}x{}", samples - 1),
+            Value::Number(_) => {
+                repeated(&mut text, "Inf", samples);
+                Ok(())
+            }
+            Value::NotANumber => {
+                repeated(&mut text, "NaN", samples);
+                Ok(())
+            }
+            Value::Gone => write!(text, "stale _x{}", samples - 1),
+        };
+    }
+    text
 }
 
 /// A series of all traffic: it carries no `variant`.
@@ -95,6 +114,20 @@ fn test(name: String, inputs: Vec<Yaml>, checks: Vec<Yaml>) -> Yaml {
         ("input_series", Yaml::List(inputs)),
         ("alert_rule_test", Yaml::List(checks)),
     ])
+}
+
+/// Alerts that are expected more than once in a file: written where they come first, named from there on.
+#[derive(Default)]
+struct Named(Vec<String>);
+
+impl Named {
+    fn get(&mut self, name: &str, write: impl FnOnce() -> Yaml) -> Yaml {
+        if self.0.iter().any(|known| known == name) {
+            return Yaml::Alias(name.to_owned());
+        }
+        self.0.push(name.to_owned());
+        Yaml::Anchored(name.to_owned(), Box::new(write()))
+    }
 }
 
 fn check(at: u64, name: &'static str, expected: Vec<Yaml>) -> Yaml {
@@ -204,7 +237,13 @@ fn seen_by(other: &Tier, group: &[(&Tier, [Phase; 9])]) -> Option<[Phase; 9]> {
 
 /// The alerts of the tiers of `group` as they should behave, and of `all` others as they do over the same windows:
 /// promtool asks for every alert of a name.
-fn tiers_test(journey: &Journey, budgets: &[Budget], group: &[&Tier], all: &[Tier]) -> Yaml {
+fn tiers_test(
+    journey: &Journey,
+    budgets: &[Budget],
+    group: &[&Tier],
+    all: &[Tier],
+    named: &mut Named,
+) -> Yaml {
     let mut burn = 1000.0;
     while group.iter().any(|tier| burn <= tier.rate) {
         burn *= 10.0;
@@ -235,11 +274,12 @@ fn tiers_test(journey: &Journey, budgets: &[Budget], group: &[&Tier], all: &[Tie
             ]);
         }
         let fill = |text: String| filled(&text, component);
-        let alert_of = |tier: &Tier| {
-            let labels = with(journey, &tier.severity, &tier.label, &[]);
-            expected(labels, alert::annotations(journey, budget, tier), &fill)
+        let mut alert_of = |tier: &Tier| {
+            named.get(&format!("{}-{}", budget.name(), tier.label), || {
+                let labels = with(journey, &tier.severity, &tier.label, &[]);
+                expected(labels, alert::annotations(journey, budget, tier), &fill)
+            })
         };
-        let own: Vec<Yaml> = group.iter().map(|(tier, _)| alert_of(tier)).collect();
         for (at, fire) in [
             (end(0), false),
             (start(1) + hold - 1, false),
@@ -253,10 +293,10 @@ fn tiers_test(journey: &Journey, budgets: &[Budget], group: &[&Tier], all: &[Tie
             (end(7), false),
             (end(8), false),
         ] {
-            let own = if fire { own.clone() } else { Vec::new() };
+            let own = group.iter().map(|(tier, _)| *tier).filter(|_| fire);
             let too = others.iter().filter(|(other, phases)| fires_at(other, phases, at));
-            let too = too.map(|(other, _)| alert_of(other));
-            checks.push(check(at, budget.alert(), own.into_iter().chain(too).collect()));
+            let fired = own.chain(too.map(|(other, _)| *other));
+            checks.push(check(at, budget.alert(), fired.map(&mut alert_of).collect()));
         }
     }
     let labels: Vec<&str> = group.iter().map(|(tier, _)| tier.label.as_str()).collect();
@@ -307,7 +347,7 @@ fn contributor_test(journey: &Journey, tier: &Tier, kinds: &[&str]) -> Yaml {
 }
 
 /// Every tier's long window turns NaN, recovers, goes stale, recovers.
-fn incomplete_test(journey: &Journey, budgets: &[Budget], tiers: &[Tier]) -> Yaml {
+fn incomplete_test(journey: &Journey, budgets: &[Budget], tiers: &[Tier], named: &mut Named) -> Yaml {
     let (all, long) = windows(tiers);
     let healthy = Value::Number(0.0);
     let during = |broken: &dyn Fn(&Tier) -> bool| -> Vec<Value> {
@@ -333,9 +373,12 @@ fn incomplete_test(journey: &Journey, budgets: &[Budget], tiers: &[Tier]) -> Yam
             inputs.push(input(over(proven(budget), journey, window), values(&phases, GUARD_PHASE)));
         }
     }
-    let fires = || {
-        let labels = with(journey, &guard::severity(journey), "guard", &[]);
-        vec![expected(labels, guard::annotations(journey, guard::INCOMPLETE), &|text| text)]
+    let mut fires = || {
+        let alert = named.get("incomplete", || {
+            let labels = with(journey, &guard::severity(journey), "guard", &[]);
+            expected(labels, guard::annotations(journey, guard::INCOMPLETE), &|text| text)
+        });
+        vec![alert]
     };
     let end = |phase: u64| (phase + 1) * GUARD_PHASE - 1;
     let mut checks = vec![check(end(0), guard::INCOMPLETE, Vec::new())];

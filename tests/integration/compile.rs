@@ -55,7 +55,7 @@ fn one(text: &str) -> Journey {
 pub(crate) fn compiled(journey: &Journey, target: Target) -> Vec<Artifact> {
     let evidence = Evidence::of_contracts(journey);
     let derivation = explain(&mut Composer::new(), journey, &evidence, None);
-    emit::artifacts(journey, &evidence, &derivation, &Options { target, ..Options::default() })
+    emit::artifacts(journey, &derivation, &Options { target, ..Options::default() })
 }
 
 /// The text of the artifact whose path ends so.
@@ -417,10 +417,9 @@ fn hunks(options: &[&str], old: &str, new: &str) -> usize {
     stdout(&output).lines().filter(|line| line.starts_with("@@")).count()
 }
 
-/// What differs between what two specs compile to, without the reports: files and their hunks.
+/// What differs between what two specs compile to: files and their hunks.
 fn changed(options: &[&str], before: &[Artifact], after: &[Artifact]) -> BTreeMap<String, usize> {
-    let runs = |(old, _): &(&Artifact, &Artifact)| !old.path.contains("/report/");
-    let pairs = before.iter().zip(after).filter(runs);
+    let pairs = before.iter().zip(after);
     pairs
         .map(|(old, new)| (old.path.clone(), hunks(options, &old.text, &new.text)))
         .filter(|(_, hunks)| *hunks > 0)
@@ -431,50 +430,147 @@ fn timeouts_spec() -> String {
     std::fs::read_to_string(root().join("examples/specs/timeouts/journey.yaml")).unwrap()
 }
 
-/// As a reviewer sees it: every file that runs has one hunk, which holds the new digest and, in a file that the change
-/// concerns, what it changes.
+/// As a reviewer sees it: every file has one hunk, which holds the new digest and, in a file that the change concerns, what
+/// it changes. `edits` are a text, what takes its place, and the files that it concerns among those that run.
+fn assert_one_hunk(spec: &str, edits: &[(&str, &str, Option<&str>)]) {
+    for target in [Target::Prometheus, Target::Operator, Target::Vm] {
+        let before = compiled(&one(spec), target);
+        let every: BTreeMap<_, _> = before.iter().map(|artifact| (artifact.path.clone(), 1)).collect();
+        for (from, to, touched) in edits {
+            assert!(spec.contains(from), "{from}");
+            let after = compiled(&one(&spec.replacen(from, to, 1)), target);
+            assert_eq!(changed(&["-U3"], &before, &after), every, "{target:?}: {from}");
+            // Beside the digest, only what the change concerns.
+            let runs = |path: &String| !path.contains("/report/");
+            let mut said = changed(&["-U3", "-I", emit::MARK], &before, &after);
+            said.retain(|path, _| runs(path));
+            let said: Vec<_> = said.into_keys().collect();
+            let expected: Vec<_> = before
+                .iter()
+                .map(|artifact| artifact.path.clone())
+                .filter(|path| touched.is_some_and(|end| path.ends_with(end)))
+                .collect();
+            assert_eq!(said, expected, "{target:?}: {from}");
+        }
+    }
+}
+
+const GATE: Option<&str> = Some("argo/analysis-template.yaml");
+const RECORDS: Option<&str> = Some("prometheus/recording-rules.yaml");
+
 #[test]
-fn a_change_of_one_line_is_one_hunk_in_each_artifact_that_runs() {
+fn a_change_of_one_line_is_one_hunk_in_each_artifact() {
     let spec = timeouts_spec();
     let spec = spec.replacen(
         "  governance:",
         "  governance:\n    progressiveDelivery: {gate: {maxCanaryBurnRate: 1.0}}",
         usize::from(!spec.contains("progressiveDelivery")),
     );
-    let before = compiled(&one(&spec), Target::Prometheus);
-    let name = one(&spec).name;
-    let (gate, records) = ("argo/analysis-template.yaml", "prometheus/recording-rules.yaml");
-    for (from, to, touched) in [
+    let edits = [
         ("target: 0.999", "target: 0.9995", None),
-        ("threshold: 400ms", "threshold: 350ms", Some(gate)),
-        ("maxCanaryBurnRate: 1.0", "maxCanaryBurnRate: 2.0", Some(gate)),
+        ("threshold: 400ms", "threshold: 350ms", GATE),
+        ("maxCanaryBurnRate: 1.0", "maxCanaryBurnRate: 2.0", GATE),
         ("p_hit: {value: 0.8}", "p_hit: {value: 0.7}", None),
         ("Timeout(200ms;", "Timeout(150ms;", None),
         ("service_name: front}", "service_name: edge}", None),
         (
             "goodEventQuery: sum(rate(checkout_total{outcome=\"ok\"}",
             "goodEventQuery: sum(rate(checkout_total{outcome=\"paid\"}",
-            Some(records),
+            RECORDS,
         ),
-        (
-            "totalEventQuery: sum(rate(checkout_total",
-            "totalEventQuery: sum(rate(checkouts_total",
-            Some(records),
-        ),
-    ] {
-        assert!(spec.contains(from), "{from}");
-        let after = compiled(&one(&spec.replacen(from, to, 1)), Target::Prometheus);
-        let every: BTreeMap<_, _> = before
-            .iter()
-            .filter(|artifact| !artifact.path.contains("/report/"))
-            .map(|artifact| (artifact.path.clone(), 1))
-            .collect();
-        assert_eq!(changed(&["-U3"], &before, &after), every, "{from}");
-        // Beside the digest, only what the change concerns.
-        let expected: BTreeMap<_, _> =
-            touched.map(|file| (format!("{name}/{file}"), 1)).into_iter().collect();
-        assert_eq!(changed(&["-U3", "-I", emit::MARK], &before, &after), expected, "{from}");
+        ("totalEventQuery: sum(rate(checkout_total", "totalEventQuery: sum(rate(checkouts_total", RECORDS),
+    ];
+    assert_one_hunk(&spec, &edits);
+    // The same where every component has a contract, so that numbers follow.
+    let known: String = spec
+        .lines()
+        .map(|line| {
+            let component = line.contains("preset: ");
+            let name = line.trim().split(':').next().unwrap();
+            let contract = format!("{{atomicSLORef: slo-{name}, ");
+            let line = if component { line.replacen('{', &contract, 1) } else { line.to_owned() };
+            line + "\n"
+        })
+        .collect();
+    let contracts = ["front", "cache", "catalog", "paya", "payb", "queue"].into_iter().enumerate();
+    let contracts =
+        contracts.map(|(at, name)| format!("---\n{}", slo(&format!("slo-{name}"), &format!("0.999{at}"))));
+    let known = known + &contracts.collect::<String>();
+    let more = [
+        ("objectives: [{target: 0.9990}]", "objectives: [{target: 0.9995}]", None),
+        ("objectives: [{target: 0.9995}]", "objectives: [{target: 0.9999}]", None),
+    ];
+    assert_one_hunk(&known, &[&edits[..], &more].concat());
+}
+
+/// An SLO of OpenSLO.
+fn slo(name: &str, target: &str) -> String {
+    format!(
+        "apiVersion: openslo/v1\nkind: SLO\nmetadata: {{name: {name}}}\nspec:\n  service: s\n  \
+         indicator: {{metadata: {{name: i}}, spec: {{ratioMetric: {{counter: true, good: {{metricSource: {{spec: {{query: 'a[{{{{.window}}}}]'}}}}}}, \
+         total: {{metricSource: {{spec: {{query: 'b[{{{{.window}}}}]'}}}}}}}}}}}}\n  \
+         budgetingMethod: Occurrences\n  timeWindow: [{{duration: 30d, isRolling: true}}]\n  \
+         objectives: [{{target: {target}}}]\n"
+    )
+}
+
+/// Sixty components below operators of each kind, each with a contract of its own.
+fn large_spec() -> String {
+    let leaf = |i: usize| format!("c{i}");
+    let mut parts: Vec<String> = (0..60).map(leaf).collect();
+    for (index, (operator, size)) in [
+        ("Parallel(", 4),
+        ("Race(", 2),
+        ("KofN(2; ", 3),
+        ("Cond(0.2, 0.3; ", 3),
+        ("Fallback(", 2),
+        ("Series(", 5),
+        ("Timeout(2s; ", 2),
+        ("Retry(3; ", 1),
+        ("Parallel(", 3),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let taken: Vec<String> = parts.splice(index..index + size, [String::new()]).collect();
+        parts[index] = format!("{operator}{})", taken.join(", "));
     }
+    let mut spec = format!(
+        "apiVersion: emac.dev/v1alpha1\nkind: JourneyIntent\nmetadata: {{name: large}}\nspec:\n  objectives:\n    \
+         availability: {{window: 30d, target: 0.99}}\n    \
+         latency: {{window: 30d, objective: {{metric: p99, threshold: 2s}}}}\n  expression: Series({})\n  components:\n",
+        parts.join(", ")
+    );
+    let mut contracts = String::new();
+    for i in 0..60 {
+        let _ = writeln!(
+            spec,
+            "    c{i}: {{atomicSLORef: slo-{i}, histogram: h, matchers: {{service: c{i}}}, failureDomains: [d{}]}}",
+            i / 7
+        );
+        contracts += &format!("---\n{}", slo(&format!("slo-{i}"), &format!("0.999{i:02}")));
+    }
+    spec + &contracts
+}
+
+#[test]
+fn a_change_of_one_line_of_a_large_journey_is_one_hunk_too() {
+    assert_one_hunk(
+        &large_spec(),
+        &[
+            ("target: 0.99}", "target: 0.995}", None),
+            ("threshold: 2s", "threshold: 3s", GATE),
+            ("service: c0}", "service: edge}", None),
+            ("service: c31}", "service: edge}", None),
+            ("service: c59}", "service: edge}", None),
+            ("target: 0.99900", "target: 0.9991", None),
+            ("target: 0.99931", "target: 0.99932", None),
+            ("target: 0.99959", "target: 0.9996", None),
+            ("Timeout(2s;", "Timeout(1s;", None),
+            ("Cond(0.2, 0.3;", "Cond(0.2, 0.4;", None),
+            ("KofN(2;", "KofN(1;", None),
+        ],
+    );
 }
 
 /// What several alerts carry (the severity of a tier, its rate, a runbook) changes where they carry it, and nowhere else: the
@@ -664,6 +760,37 @@ fn an_allocated_latency_meets_the_objective_when_it_is_composed_again() {
     assert_eq!(timed.latency_scale, None);
     // Under a deadline the availabilities still meet the objective, with what comes late lost as now.
     assert!((timed.recomposed.get() - 0.99).abs() < 1e-9, "{timed:?}");
+}
+
+/// Where no time enters, `explain` does not compose once more for the levels that it shows beside the published ones: they
+/// are what they would be.
+#[test]
+fn levels_of_a_journey_without_times_are_those_of_a_composition_that_has_them() {
+    use emac::derive::Derivation;
+    use emac::derive::derivation::explained_quantiles;
+    use emac::journey::evidence::Reason;
+    use emac::unit::Probability;
+    let mut seen = 0;
+    for seed in 0..80 {
+        let spec = random_spec(seed);
+        if spec.contains("Timeout") {
+            continue;
+        }
+        seen += 1;
+        let journey = one(&spec);
+        let mut evidence = Evidence::of_contracts(&journey);
+        for (at, component) in evidence.components.iter_mut().enumerate() {
+            *component = if (usize::try_from(seed).unwrap() + at).is_multiple_of(4) {
+                ComponentEvidence::vacuous(Reason::Absent)
+            } else {
+                ComponentEvidence::measured(Measurement::Figure(Probability::new(0.99).unwrap()))
+            };
+        }
+        let explained = explain(&mut Composer::new(), &journey, &evidence, None);
+        let composed = Composer::new().compose(&journey, &evidence, &explained_quantiles());
+        assert_eq!(explained, Derivation::new(&journey, &evidence, &composed, None), "{seed}");
+    }
+    assert!(seen > 30, "{seen}");
 }
 
 /// `rules/` shows what compiles from `examples/specs`; `EMAC_REGENERATE=1` writes it anew.
