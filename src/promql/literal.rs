@@ -26,8 +26,12 @@ pub enum LiteralFault {
 /// The byte offset of the first that the parser would misread.
 pub(crate) fn check(text: &str) -> Result<(), (usize, LiteralFault)> {
     let tokens: Vec<(usize, Token<'_>)> = Tokens::new(text).map_while(Result::ok).collect();
+    // Between brackets a colon parts a subquery's range from its step; elsewhere it is a letter of a name.
+    let mut in_brackets = false;
     for (index, (at, token)) in tokens.iter().enumerate() {
         match token {
+            Token::Symbol(b'[') => in_brackets = true,
+            Token::Symbol(b']') => in_brackets = false,
             Token::Text(quoted) if has_byte_escapes(quoted) => {
                 let fault = if is_label_of_count_values(&tokens, index) {
                     LiteralFault::LabelName((*quoted).to_owned())
@@ -36,7 +40,7 @@ pub(crate) fn check(text: &str) -> Result<(), (usize, LiteralFault)> {
                 };
                 return Err((*at, fault));
             }
-            Token::Word(word) if is_duration_place(&tokens, index) => {
+            Token::Word(word) if is_duration_place(&tokens, index, in_brackets) => {
                 // `1e` of `1e+300`: no duration needs an exponent.
                 let exponent = word.ends_with(['e', 'E']) && word.starts_with(|c: char| c.is_ascii_digit());
                 if exponent || !word.split(':').all(is_in_range) {
@@ -54,12 +58,13 @@ pub(crate) fn check(text: &str) -> Result<(), (usize, LiteralFault)> {
 }
 
 /// After `[` or `offset`, with or without a sign.
-fn is_duration_place(tokens: &[(usize, Token<'_>)], index: usize) -> bool {
+fn is_duration_place(tokens: &[(usize, Token<'_>)], index: usize, in_brackets: bool) -> bool {
     let before = |back: usize| index.checked_sub(back).map(|before| tokens[before].1);
     let opens = |token: Option<Token<'_>>| match token {
         Some(Token::Symbol(b'[')) => true,
         Some(Token::Word(word)) => {
-            word.eq_ignore_ascii_case("offset") || word.starts_with(':') || word.ends_with(':')
+            word.eq_ignore_ascii_case("offset")
+                || in_brackets && (word.starts_with(':') || word.ends_with(':'))
         }
         _ => false,
     };
@@ -173,6 +178,16 @@ mod tests {
             "inf",
         ] {
             assert_eq!(check(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_behind_a_name_with_a_colon_at_its_end_is_no_duration() {
+        for text in [":i + 3.3e+37", "job:x: - 1e10", "x[5m] + :i + 99999999999", "x[5m:1m] + :i * 1e300"] {
+            assert_eq!(check(text), Ok(()), "{text}");
+        }
+        for text in ["x[5m:+1e10]", "x[5m: 1e300]", "x[99999999999:1m]"] {
+            assert!(check(text).is_err(), "{text}");
         }
     }
 
