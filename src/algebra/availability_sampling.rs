@@ -55,6 +55,35 @@ pub(crate) struct SampledAvailability {
 impl AvailabilitySampling<'_> {
     /// Bounds of the journey's availability under the policy, with the sampling error.
     pub(crate) fn bounds(&self, transforms: &mut Transforms) -> SampledAvailability {
+        let sampled = self.measured(transforms);
+        match self.without_the_unknown() {
+            None => sampled,
+            Some((leaves, on_time)) => {
+                let known = AvailabilitySampling { leaves: &leaves, on_time: &on_time, ..*self };
+                SampledAvailability { proven: known.measured(transforms).proven, ..sampled }
+            }
+        }
+    }
+
+    /// Where nothing is known about some components: the bounds as if these never failed, and of what they are below the
+    /// best. A gap proves no failure; that it is one is for the pessimistic side to say.
+    fn without_the_unknown(&self) -> Option<(Vec<Bounds>, Vec<Bounds>)> {
+        let unknown = |bounds: &Bounds| *bounds == Bounds::VACUOUS;
+        if !self.leaves.iter().any(unknown) {
+            return None;
+        }
+        let best = |bounds: &Bounds| Bounds::exactly(bounds.upper);
+        let of = |bounds: &Bounds| if unknown(bounds) { best(bounds) } else { *bounds };
+        let leaves = self.leaves.iter().map(of).collect();
+        let is_unknown = |at: usize| matches!(self.tree.nodes[at].kind, Kind::Leaf(component) if unknown(&self.leaves[component]));
+        let on_time = self.on_time.iter().enumerate().map(|(at, bounds)| {
+            let concerned = (self.tree.nodes[at].first..at).any(is_unknown);
+            if concerned { best(bounds) } else { *bounds }
+        });
+        Some((leaves, on_time.collect()))
+    }
+
+    fn measured(&self, transforms: &mut Transforms) -> SampledAvailability {
         let estimate = Refold::new(self.tree, self.leaves, self.on_time, self.dependence).root();
         if !self.samples.iter().any(Sample::is_sampled) {
             return SampledAvailability { bounds: estimate, proven: estimate.lower };

@@ -157,6 +157,24 @@ fn buckets_that_fall_are_refused_and_calls_without_latency_keep_their_availabili
 }
 
 #[test]
+fn a_component_without_evidence_may_fail_always_and_proves_no_failure() {
+    let known = || counted([1e6 - 2e3, 0.0, 0.0, 0.0, 0.0], [2e3, 0.0, 0.0, 0.0, 0.0]);
+    let unknown = || Measurement::Vacuous;
+    let proven = |operator: Operator, of: Vec<Measurement>| {
+        let composition = bounded(operator, of).compose();
+        assert_eq!(composition.availability.pessimistic.get(), 0.0);
+        composition.proven.availability.get()
+    };
+    let in_time = |body| Operator::Timeout { after: time(1.0), body: Box::new(body), fallback: None };
+    for operator in [Operator::Series(leaves(2)), Operator::Series(vec![leaf(0), in_time(leaf(1))])] {
+        // Of 2,000 failures in a million calls at least 1,926 are proven (Garwood's limit at 95 %).
+        let availability = proven(operator.clone(), vec![known(), unknown()]);
+        assert!((1.0 - 2e-3..1.0 - 1.92e-3).contains(&availability), "{availability}");
+        assert_eq!(proven(operator, vec![unknown(), unknown()]), 1.0);
+    }
+}
+
+#[test]
 fn failures_later_than_the_last_bucket_delay_whatever_waits_for_them() {
     let slow_to_fail =
         |failing: f64| counted([1e6 - failing, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, failing]);
