@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
 use serde::Deserialize;
 
 use super::body;
-use crate::upstream::{MemoryBudget, Upstream};
+use crate::upstream::{MemoryBudget, Upstream, whole_body};
 
 /// Labels with which the members of a highly available pair commonly tell themselves apart.
 const COMMON: [&str; 3] = ["prometheus", "prometheus_replica", "replica"];
@@ -106,8 +105,7 @@ struct Global {
 
 /// The names of the upstream's external labels; `None` where it does not say them.
 async fn external_labels(upstream: &dyn Upstream) -> Option<Vec<String>> {
-    let nothing = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-    let request = http::Request::get("/api/v1/status/config").body(nothing).ok()?;
+    let request = http::Request::get("/api/v1/status/config").body(whole_body(Bytes::new())).ok()?;
     let answer = upstream.forward(request).await.ok()?;
     if !answer.status().is_success() {
         return None;

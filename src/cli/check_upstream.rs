@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Limited};
 
 use super::serve::first_upstream;
 use crate::config::Config;
@@ -20,7 +20,7 @@ use crate::spec::upstream_rules::{
 use crate::spec::{Diagnostic, JourneyPlaces, Place, with_window};
 use crate::unit::{Timestamp, Window};
 use crate::upstream::http::HttpUpstream;
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{Upstream, UpstreamError, whole_body};
 
 /// How long the upstream may take for one question.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -213,8 +213,8 @@ impl Asking<'_> {
     /// A list of names of the upstream's API.
     async fn list(&self, target: &str) -> anyhow::Result<Vec<String>> {
         let ask = async {
-            let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-            let response = self.upstream.forward(Request::get(target).body(body)?).await?;
+            let request = Request::get(target).body(whole_body(Bytes::new()))?;
+            let response = self.upstream.forward(request).await?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
             let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();

@@ -8,14 +8,14 @@ use bytes::{Bytes, BytesMut};
 use clap::{Args, ValueEnum};
 use http::header::{self, HeaderValue};
 use http::{Method, Request};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 
 use super::{Outcome, query_plot, query_table};
 use crate::api::parse_time;
 use crate::series::StepGrid;
 use crate::unit::{Timestamp, Window};
-use crate::upstream::Upstream as _;
 use crate::upstream::http::{HttpSettings, HttpUpstream};
+use crate::upstream::{Upstream as _, whole_body};
 use crate::wire::prometheus_json::decode::{self, DecodeError};
 use crate::wire::prometheus_json::number::write_time;
 
@@ -181,12 +181,11 @@ fn exchange(args: &QueryArgs, asked: &Asked) -> anyhow::Result<(u16, Bytes)> {
         }
     };
     let path = if args.explain { "/api/v1/explain_query" } else { path };
-    let body = Full::new(Bytes::from(form.finish())).map_err(|never| match never {}).boxed_unsync();
     let request = Request::builder()
         .method(Method::POST)
         .uri(path)
         .header(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"))
-        .body(body)?;
+        .body(whole_body(form.finish()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = HttpUpstream::new(HttpSettings::new(&args.server))?;

@@ -4,13 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt as _, Full};
 
 use super::query_request;
 use crate::promql::limits::{Boundaries, Options};
 use crate::series::Series;
 use crate::unit::{Timestamp, Window};
-use crate::upstream::{MemoryBudget, Upstream, UpstreamError};
+use crate::upstream::{MemoryBudget, Upstream, UpstreamError, whole_body};
 
 /// How long the upstream may take to tell.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,8 +88,7 @@ impl Dialect {
 
 /// `query.lookback-delta`, where the upstream tells its flags.
 async fn lookback_flag(upstream: &dyn Upstream, deadline: Instant) -> Option<Window> {
-    let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
-    let request = Request::builder().uri("/api/v1/status/flags").body(body).ok()?;
+    let request = Request::builder().uri("/api/v1/status/flags").body(whole_body(Bytes::new())).ok()?;
     let asked = async {
         let answer = upstream.forward(request).await.ok()?;
         if answer.status() != http::StatusCode::OK {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 
 use crate::promql::expression::ValueType;
@@ -13,7 +13,7 @@ use crate::promql::pushdown::{Request as Planned, When};
 use crate::series::{Labels, Sample, Series, StepGrid};
 use crate::unit::Timestamp;
 use crate::upstream::memory::{MemoryBudget, Reserved};
-use crate::upstream::{Body, Replay, Upstream, UpstreamError};
+use crate::upstream::{Body, Replay, Upstream, UpstreamError, whole_body};
 use crate::wire::prometheus_json::decode::{self, DecodeError};
 use crate::wire::prometheus_json::number::write_time;
 use crate::wire::prometheus_json::{Annotations, QueryAnswer, QueryData};
@@ -229,7 +229,7 @@ fn request(
     }
     let encoded = Bytes::from(encoded);
     let request = request.extension(Replay(encoded.clone()));
-    request.body(Full::new(encoded).map_err(|never| match never {}).boxed_unsync())
+    request.body(whole_body(encoded))
 }
 
 /// Reads an answer whole, up to `limit` bytes. `reserved` grows by what is held.

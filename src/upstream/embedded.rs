@@ -231,12 +231,12 @@ impl Upstream for EmbeddedUpstream {
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
-    use http_body_util::{BodyExt as _, Full};
+    use http_body_util::BodyExt as _;
     use serde_json::Value as Json;
 
     use super::*;
     use crate::series::{Labels, NAME};
+    use crate::upstream::whole_body;
 
     /// Two pods that answer one and two requests a second, scraped every 15 s from 0 to 600 s.
     fn upstream() -> EmbeddedUpstream {
@@ -257,8 +257,7 @@ mod tests {
     }
 
     async fn http(method: &str, uri: &str, body: &'static str) -> (u16, Json) {
-        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
-        let request = Request::builder().method(method).uri(uri).body(body).unwrap();
+        let request = Request::builder().method(method).uri(uri).body(whole_body(body)).unwrap();
         let response = upstream().forward(request).await.unwrap();
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();

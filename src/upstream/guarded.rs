@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
 use rand::RngExt as _;
 
 use super::breaker::{Breaker, PROBE_EVERY};
 use super::lane::Lane;
 use super::limiter::{Finished, Limiter, MAX_WAIT, Permit};
 use super::retry_budget::RetryBudget;
-use super::{Answer, Body, Condition, Replay, Upstream, UpstreamError};
+use super::{Answer, Body, Condition, Replay, Upstream, UpstreamError, whole_body};
 use crate::series::StepGrid;
 use crate::unit::Timestamp;
 
@@ -126,8 +125,7 @@ impl GuardedUpstream {
         }
         let Some(pause) = member.retry(Instant::now() + MAX_WAIT) else { return answer };
         tokio::time::sleep(pause).await;
-        next.pass_on(lane, again.map(|body| Full::new(body).map_err(|never| match never {}).boxed_unsync()))
-            .await
+        next.pass_on(lane, again.map(whole_body)).await
     }
 }
 

@@ -17,10 +17,10 @@ use futures::future::BoxFuture;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::connect::HttpConnector;
 
-use super::{Answer, Body, MemoryBudget, RequestBroken, Upstream, UpstreamError};
+use super::{Answer, Body, MemoryBudget, RequestBroken, Upstream, UpstreamError, whole_body};
 use crate::series::{Series, StepGrid};
 use crate::unit::Timestamp;
 use crate::wire::prometheus_json::decode::{self, DecodeError};
@@ -211,7 +211,7 @@ impl HttpUpstream {
     async fn exchange(&self, path: &str, form: &[(&str, String)]) -> Result<QueryAnswer, UpstreamError> {
         let encoded = urlencoded(form);
         let mut request = if path.len() + encoded.len() < MAX_URL_BYTES {
-            let mut request = Request::new(no_body());
+            let mut request = Request::new(whole_body(Bytes::new()));
             *request.uri_mut() = self.uri(&format!("{path}?{encoded}"))?;
             request
         } else {
@@ -413,14 +413,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn no_body() -> Body {
-    whole_body(Bytes::new())
-}
-
-fn whole_body(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use ::http::{Request, Response};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 
 use crate::series::{Series, StepGrid};
 use crate::unit::Timestamp;
@@ -143,6 +144,12 @@ pub struct RequestBroken {
 
 /// A body that streams through; its errors are those of the connection.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A body that is there at once; an empty one where there are no bytes.
+#[must_use]
+pub fn whole_body(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
 
 /// A Prometheus-compatible server, real or embedded.
 pub trait Upstream: Send + Sync + 'static {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use emac::series::StepGrid;
 use emac::unit::{Timestamp, Window};
 use emac::upstream::http::{Credentials, HttpSettings, HttpUpstream};
-use emac::upstream::{Answer, Body, Upstream as _, UpstreamError};
-use http_body_util::{BodyExt as _, Empty, Full};
+use emac::upstream::{Answer, Body, Upstream as _, UpstreamError, whole_body};
+use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -207,7 +207,7 @@ fn client_request(uri: &str) -> http::Request<Body> {
         .header("x-webauth-user", "admin")
         .header("connection", "x-dropped")
         .header("x-dropped", "1")
-        .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
+        .body(whole_body(Bytes::new()))
         .unwrap()
 }
 
@@ -300,7 +300,7 @@ async fn requests_one_after_the_other_share_a_connection_until_the_upstream_clos
         for length in lengths {
             let mut request = client_request("/a");
             *request.method_mut() = http::Method::POST;
-            let body = Full::new(Bytes::from_static(b"abc")).map_err(|never| match never {}).boxed_unsync();
+            let body = whole_body(Bytes::from_static(b"abc"));
             let answer = upstream.forward(request.map(|_| body)).await.unwrap();
             assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), length);
         }

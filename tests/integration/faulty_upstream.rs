@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use emac::series::Labels;
 use emac::unit::Timestamp;
-use emac::upstream::Upstream as _;
 use emac::upstream::embedded::{EmbeddedStore, EmbeddedUpstream, StoreLimits, TargetId};
-use http_body_util::{BodyExt as _, Full};
+use emac::upstream::{Upstream as _, whole_body};
+use http_body_util::BodyExt as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -477,7 +476,7 @@ async fn answer(shared: &Shared, asked: &Asked, fault: &Fault, answered: usize) 
 async fn honest(shared: &Shared, asked: &Asked) -> (u16, Vec<u8>) {
     let mut line = asked.head.lines().next().unwrap_or_default().split(' ');
     let (method, target) = (line.next().unwrap_or("GET"), line.next().unwrap_or("/"));
-    let body = Full::new(Bytes::from(asked.body.clone())).map_err(|never| match never {}).boxed_unsync();
+    let body = whole_body(asked.body.clone());
     let request = http::Request::builder()
         .method(method)
         .uri(target)

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use emac::series::StepGrid;
 use emac::unit::Timestamp;
-use emac::upstream::{Answer, Body, Upstream, UpstreamError};
+use emac::upstream::{Answer, Body, Upstream, UpstreamError, whole_body};
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use serde_json::{Value as Json, json};
 
 use crate::http_client::{get, send};
@@ -88,7 +88,7 @@ impl Upstream for Told {
         Box::pin(async move {
             if !request.uri().path().starts_with("/api/v1/query") {
                 // What the server asks on its own account, such as the upstream's configuration.
-                let body = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
+                let body = whole_body(Bytes::new());
                 return Ok(http::Response::builder().status(404).body(body).unwrap());
             }
             let at_once = self.waiting.fetch_add(1, Ordering::SeqCst) + 1;
@@ -106,8 +106,7 @@ impl Upstream for Told {
                 tokio::task::yield_now().await;
             }
             let Some((status, json)) = answer else { return std::future::pending().await };
-            let body =
-                Full::new(Bytes::from(json.to_string())).map_err(|never| match never {}).boxed_unsync();
+            let body = whole_body(json.to_string());
             Ok(http::Response::builder().status(status).body(body).unwrap())
         })
     }

@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use emac::api::Reload;
 use emac::journey::Journey;
 use emac::series::StepGrid;
 use emac::unit::Timestamp;
-use emac::upstream::{Answer, Body, Upstream, UpstreamError};
+use emac::upstream::{Answer, Body, Upstream, UpstreamError, whole_body};
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use serde_json::json;
 
 use crate::http_client::{get, post, send};
@@ -87,7 +86,7 @@ impl Upstream for Fake {
             let answer = self.answers.lock().unwrap().get(head.uri.path()).cloned();
             let (status, text) =
                 answer.unwrap_or_else(|| (200, r#"{"status":"success","data":[]}"#.to_owned()));
-            let body = Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync();
+            let body = whole_body(text);
             let response =
                 http::Response::builder().status(status).header("content-type", "application/json");
             Ok(response.body(body).unwrap())

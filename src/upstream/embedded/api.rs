@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
 use serde_json::json;
 
 use super::parameters::{Parameters, bad_data, instant};
 use super::{Body, EmbeddedUpstream, Evaluation, Fault, Question, UpstreamError};
 use crate::series::{Labels, StepGrid};
 use crate::unit::Timestamp;
+use crate::upstream::whole_body;
 use crate::wire::prometheus_json::{Annotations, ErrorType, QueryData, encode};
 
 /// The version whose semantics the evaluator follows; clients choose their dialect by it.
@@ -36,7 +35,7 @@ pub(super) async fn answer(
     Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync())
+        .body(whole_body(body))
         .map_err(|fault| UpstreamError::Malformed {
             upstream: upstream.name.to_string(),
             fault: fault.to_string(),
