@@ -63,8 +63,11 @@ pub(super) async fn at_instant(
     let tasks = plan.queries().iter().enumerate().map(|(id, query)| {
         let time = plan.time_of(query.kind, at, now);
         let known = time.and_then(|time| known(query, time));
-        let when = time.map(|time| {
-            EvidencePlan::sub_window_grid(query.kind, time, time).map_or(When::Instant(time), When::Grid)
+        let when = time.map(|time| match query.kind {
+            kind @ QueryKind::SubWindows(_) => {
+                plan.grid_of(kind, time, time).map_or(When::Instant(time), When::Grid)
+            }
+            _ => When::Instant(time),
         });
         (id, query, when, known)
     });
@@ -78,18 +81,10 @@ pub(super) async fn on_grid(
     grid: StepGrid,
     deadline: Instant,
 ) -> Fetched {
-    let side = StepGrid::new(
-        grid.start().floor_to(plan.side_interval()),
-        grid.end().floor_to(plan.side_interval()),
-        plan.side_interval(),
-    );
     let tasks = plan.queries().iter().enumerate().map(|(id, query)| {
         let when = match query.kind {
             QueryKind::Ahead => None,
-            kind @ QueryKind::SubWindows(_) => {
-                EvidencePlan::sub_window_grid(kind, grid.start(), grid.end()).map(When::Grid)
-            }
-            kind if kind.is_side() => side.ok().map(When::Grid),
+            kind if kind.is_side() => plan.grid_of(kind, grid.start(), grid.end()).map(When::Grid),
             _ => Some(When::Grid(grid)),
         };
         (id, query, when, None)

@@ -11,6 +11,10 @@ use crate::unit::Timestamp;
 /// Stands for "no sample" in a table; no upstream can send it, since JSON has no stale markers.
 const ABSENT: f64 = f64::from_bits(STALE_NAN_BITS);
 
+const fn is_there(value: &f64) -> bool {
+    value.to_bits() != STALE_NAN_BITS
+}
+
 /// The series of an answer as columns over a grid. Of their labels only what the plan reads is kept, since a round of
 /// evidence may hold hundreds of thousands of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,9 +76,9 @@ impl Table {
     /// The sum of each series over the grid, as if asked for once at `time`.
     #[must_use]
     pub fn summed(&self, time: Timestamp) -> Self {
-        let there = |value: &&f64| value.to_bits() != STALE_NAN_BITS;
-        let sum =
-            |column: &[f64]| column.iter().filter(there).copied().reduce(|a, b| a + b).unwrap_or(ABSENT);
+        let sum = |column: &[f64]| {
+            column.iter().filter(|value| is_there(value)).copied().reduce(|a, b| a + b).unwrap_or(ABSENT)
+        };
         Self {
             grid: StepGrid::instant(time, self.grid.step()),
             members: self.members.clone(),
@@ -125,10 +129,8 @@ impl Table {
     /// How many points of the grid have a value of a member.
     #[must_use]
     pub fn points_with(&self, key: &str) -> usize {
-        let columns = self.member(key).iter().map(|member| member.series * self.grid.points());
-        let columns: Vec<&[f64]> =
-            columns.filter_map(|at| self.values.get(at..at + self.grid.points())).collect();
-        let has = |at: &usize| columns.iter().any(|column| column[*at].to_bits() != STALE_NAN_BITS);
+        let columns: Vec<&[f64]> = self.member(key).iter().map(|member| self.column(member.series)).collect();
+        let has = |at: &usize| columns.iter().any(|column| column.get(*at).is_some_and(is_there));
         (0..self.grid.points()).filter(has).count()
     }
 
@@ -155,15 +157,15 @@ impl Table {
     pub fn value(&self, series: usize, time: Timestamp) -> Option<f64> {
         let at = point(&self.grid, time)?;
         let value = *self.values.get(series * self.grid.points() + at)?;
-        (value.to_bits() != STALE_NAN_BITS).then_some(value)
+        is_there(&value).then_some(value)
     }
 }
 
 /// The sum of two values of which any may be absent.
 fn added(a: f64, b: f64) -> f64 {
-    match (a.to_bits() == STALE_NAN_BITS, b.to_bits() == STALE_NAN_BITS) {
-        (true, _) => b,
-        (_, true) => a,
+    match (is_there(&a), is_there(&b)) {
+        (false, _) => b,
+        (_, false) => a,
         _ => a + b,
     }
 }
@@ -182,7 +184,7 @@ fn nearest(
     let mut best: Option<(f64, Option<f64>, Vec<f64>)> = None;
     for (edge, mut column) in by_edge {
         for ((value, below), all) in column.iter_mut().zip(&mut below).zip(all) {
-            if value.to_bits() == STALE_NAN_BITS && all.to_bits() != STALE_NAN_BITS {
+            if !is_there(value) && is_there(all) {
                 *value = *below;
             }
             *below = *value;

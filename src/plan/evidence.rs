@@ -229,13 +229,17 @@ impl EvidencePlan {
         }
     }
 
-    /// The grid on which `kind` is asked for to evaluate `first..=last`: the ends of the sub-windows, from those of the
-    /// window that ends with `first`. `None` for what is asked for at single times.
+    /// The grid on which what has a [`Self::period`] is asked for to evaluate `first..=last`: its multiples; of sub-windows
+    /// all ends, from the first of those of the window that ends with `first`. `None` for what has none.
     #[must_use]
-    pub fn sub_window_grid(kind: QueryKind, first: Timestamp, last: Timestamp) -> Option<StepGrid> {
-        let QueryKind::SubWindows(length) = kind else { return None };
-        let ends = Self::sub_window_ends(first.floor_to(length), length);
-        StepGrid::new(ends.last()?, last.floor_to(length), length).ok()
+    pub fn grid_of(&self, kind: QueryKind, first: Timestamp, last: Timestamp) -> Option<StepGrid> {
+        let period = self.period(kind)?;
+        let end = first.floor_to(period);
+        let start = match kind {
+            QueryKind::SubWindows(length) => Self::sub_window_ends(end, length).last()?,
+            _ => end,
+        };
+        StepGrid::new(start, last.floor_to(period), period).ok()
     }
 
     /// The ends of the sub-windows of the window that ends at `end`, the newest first.
@@ -526,7 +530,7 @@ mod tests {
         assert_eq!(plan.time_of(QueryKind::Ahead, at(119_000), None), None);
         let sub_windows = QueryKind::SubWindows("5m".parse().unwrap());
         assert_eq!(plan.time_of(sub_windows, at(3_899_000), None), Some(at(3_600_000)));
-        let grid = EvidencePlan::sub_window_grid(sub_windows, at(3_899_000), at(4_300_000)).unwrap();
+        let grid = plan.grid_of(sub_windows, at(3_899_000), at(4_300_000)).unwrap();
         assert_eq!((grid.start(), grid.end(), grid.points()), (at(300_000), at(4_200_000), 14));
         let fast = EvidencePlan::new(&[], "1s".parse().unwrap());
         assert_eq!(fast.side_interval().millis(), 4_000);

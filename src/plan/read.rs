@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use super::answer::{Outcome, Table};
 use super::buckets::{BucketFault, Buckets, ORDER_TOLERANCE};
-use super::bursts::{self, Columns, SubWindow};
 use super::evidence::{
-    BucketQuery, BucketSubWindows, DeclaredQueries, EvidencePlan, Freshness, JourneyPlan, ParameterSource,
-    QueryId, QueryKind, SideQueries, Source,
+    BucketQuery, DeclaredQueries, EvidencePlan, Freshness, JourneyPlan, ParameterSource, QueryId, QueryKind,
+    SideQueries, Source,
 };
 use crate::distribution::histogram::ClassicHistogram;
 use crate::journey::component::{ComponentId, HistogramType, LatencyUnit};
-use crate::journey::evidence::{ComponentEvidence, Counts, DesignEffects, Evidence, Measurement, Reason};
+use crate::journey::evidence::{ComponentEvidence, Counts, Evidence, Measurement, Reason};
 use crate::synthetic::evaluation::Flaw;
 use crate::unit::{Probability, Seconds, Timestamp, Window};
 
@@ -264,10 +263,9 @@ impl Reader<'_> {
                         return Err(Base::Vacuous(Reason::Absent));
                     }
                     let mut base = self.declared(queries, *unit)?;
-                    base.take_bursts(match sub_windows.get(&window) {
-                        Some((length, queries)) => self.declared_bursts(*length, queries),
-                        None => Ok(DesignEffects::default()),
-                    })?;
+                    if let Some((length, queries)) = sub_windows.get(&window) {
+                        base.take_bursts(self.declared_bursts(*length, queries))?;
+                    }
                     if let Base::Measured(_, reasons) | Base::Figure(_, reasons) = &mut base
                         && side.clock_is_wrong
                     {
@@ -484,54 +482,6 @@ impl Reader<'_> {
         counts(total, good, latency, failure_latency, reasons)
     }
 
-    /// The design effects of a histogram.
-    fn bursts(&self, queries: &BucketSubWindows) -> Result<DesignEffects, Base> {
-        let Some(all) = self.columns(queries.all.query, &queries.all.key)? else {
-            return Ok(DesignEffects::default());
-        };
-        let success = match &queries.success {
-            Some(success) => self.columns(success.query, &success.key)?,
-            None => Some(all),
-        };
-        Ok(bursts::design_effects(&self.sub_windows(queries.length, |end| {
-            let good = success.and_then(|success| success.calls(end)).unwrap_or(0.0);
-            Some(SubWindow { calls: all.calls(end)?, good, slow: success.and_then(|s| s.slow(end)) })
-        })))
-    }
-
-    /// The same of the queries of a spec.
-    fn declared_bursts(&self, length: Window, queries: &DeclaredQueries) -> Result<DesignEffects, Base> {
-        let columns = |query: Option<QueryId>| -> Result<Option<Columns<'_>>, Base> {
-            query.map_or(Ok(None), |query| self.columns(query, ""))
-        };
-        let (good, total) = (columns(queries.good)?, columns(queries.total)?);
-        let (latency, failure_latency) = (columns(queries.latency)?, columns(queries.failure_latency)?);
-        Ok(bursts::design_effects(&self.sub_windows(length, |end| {
-            let number = |of: Option<Columns<'_>>| of.and_then(|of| of.number(end));
-            let failures = failure_latency.and_then(|of| of.calls(end)).unwrap_or(0.0);
-            let (calls, good) = match (total, good) {
-                (Some(_), Some(_)) => (number(total)?, number(good).unwrap_or(0.0)),
-                (Some(_), None) => (number(total)?, number(total)? - failures),
-                (None, _) => (number(good)? + failures, number(good)?),
-            };
-            Some(SubWindow { calls, good, slow: latency.and_then(|latency| latency.slow(end)) })
-        })))
-    }
-
-    fn columns<'q>(&'q self, query: QueryId, key: &'q str) -> Result<Option<Columns<'q>>, Base> {
-        Ok(self.answers.table(query)?.map(|table| Columns::new(table, key)))
-    }
-
-    /// What is known of each sub-window of the window that ends now.
-    fn sub_windows(
-        &self,
-        length: Window,
-        counted: impl Fn(Timestamp) -> Option<SubWindow>,
-    ) -> Vec<SubWindow> {
-        let end = self.time(QueryKind::SubWindows(length)).unwrap_or(self.at);
-        EvidencePlan::sub_window_ends(end, length).filter_map(counted).collect()
-    }
-
     fn declared(&self, queries: &DeclaredQueries, unit: LatencyUnit) -> Result<Base, Base> {
         let number = |query: Option<QueryId>| query.map(|query| self.number(query)).transpose();
         if let Some(ratio) = number(queries.ratio)? {
@@ -564,24 +514,25 @@ impl Reader<'_> {
         let failure_latency = histogram(queries.failure_latency)?;
         let failures =
             queries.failure_latency.map(|_| failure_latency.as_ref().map_or(0.0, ClassicHistogram::total));
-        let (good, total) = match (number(queries.good)?, number(queries.total)?) {
-            // Calls but no successes: every one of them failed.
-            (Some(good), Some(Some(total))) => (good.unwrap_or(0.0), total),
-            (None, Some(Some(total))) => match failures {
-                Some(failures) => (total - failures, total),
-                None => return Err(Base::Vacuous(Reason::Absent)),
-            },
-            (Some(Some(good)), None) => match failures {
-                Some(failures) => (good, good + failures),
-                None => return Err(Base::Vacuous(Reason::Absent)),
-            },
-            _ => return Err(Base::Vacuous(Reason::Absent)),
-        };
+        let (good, total) = calls(number(queries.good)?, number(queries.total)?, failures)
+            .ok_or(Base::Vacuous(Reason::Absent))?;
         if total <= 0.0 {
             return Ok(Base::NoTraffic);
         }
         reasons.dedup();
         counts(total, good, latency, failure_latency, reasons)
+    }
+}
+
+/// Successes and all calls, from two of the three kinds of queries that a spec may have; each kind's number, where it has
+/// one.
+fn calls(good: Option<Option<f64>>, total: Option<Option<f64>>, failures: Option<f64>) -> Option<(f64, f64)> {
+    match (good, total) {
+        // Calls but no successes: every one of them failed.
+        (Some(good), Some(Some(total))) => Some((good.unwrap_or(0.0), total)),
+        (None, Some(Some(total))) => failures.map(|failures| (total - failures, total)),
+        (Some(Some(good)), None) => failures.map(|failures| (good, good + failures)),
+        _ => None,
     }
 }
 
@@ -605,21 +556,6 @@ fn counts(
 }
 
 impl Base {
-    /// What the calls are worth as a sample; where that was asked for and not answered, the evidence is incomplete.
-    fn take_bursts(&mut self, bursts: Result<DesignEffects, Self>) -> Result<(), Self> {
-        let Self::Measured(counts, reasons) = self else { return Ok(()) };
-        match bursts {
-            Ok(design_effects) => counts.set_design_effects(design_effects),
-            Err(Self::Unusable) => return Err(Self::Unusable),
-            Err(_) => {
-                reasons.push(Reason::Partial);
-                reasons.sort_unstable();
-                reasons.dedup();
-            }
-        }
-        Ok(())
-    }
-
     fn reason(&self) -> Reason {
         match self {
             Self::Unusable => Reason::Upstream,
@@ -655,6 +591,8 @@ impl WindowReading {
         (self.window, Arc::new(self.evidence))
     }
 }
+
+mod bursts;
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::journey::Journey;
 use crate::journey::component::{Component, Telemetry};
+use crate::journey::evidence::DesignEffects;
 use crate::journey::fixture;
 use crate::journey::operator::Operator;
 use crate::series::{Labels, MatchOp, Matcher, Sample, Series, StepGrid};
@@ -136,7 +137,7 @@ fn read_in_sub_windows(
         .iter()
         .map(|query| {
             let time = plan.time_of(query.kind, AT, Some(AT)).unwrap();
-            let Some(grid) = EvidencePlan::sub_window_grid(query.kind, time, time) else {
+            let QueryKind::SubWindows(_) = query.kind else {
                 let series = healthy(query.kind, &query.text).unwrap().into_iter().map(|(labels, value)| {
                     Series { labels: labels.into_iter().collect(), samples: vec![Sample { time, value }] }
                 });
@@ -146,6 +147,7 @@ fn read_in_sub_windows(
             if let Some(lost) = &lost {
                 return lost.clone();
             }
+            let grid = plan.grid_of(query.kind, time, time).unwrap();
             assert_eq!(grid.points(), 12);
             let column = |bucket: usize| -> Vec<Sample> {
                 let counted = grid.iter().enumerate().map(|(at, time)| {
