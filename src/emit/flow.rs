@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::yaml_scalar::{Plain, plain, quoted};
+use super::yaml_scalar::anywhere;
 
 /// A mapping between braces. Its writer ends it with [`Flow::end`] or [`Flow::end_line`].
 pub(super) struct Flow<'o> {
@@ -26,14 +26,14 @@ impl<'o> Flow<'o> {
             self.out.push_str(", ");
         }
         self.empty = false;
-        scalar(self.out, key);
+        anywhere(key, self.out);
         self.out.push_str(": ");
     }
 
     /// A text, quoted where it would read as something else.
     pub(super) fn text(&mut self, key: &str, text: &str) -> &mut Self {
         self.key(key);
-        scalar(self.out, text);
+        anywhere(text, self.out);
         self
     }
 
@@ -83,7 +83,7 @@ impl<'o> Flow<'o> {
         self.out.push('[');
         for (index, text) in texts.into_iter().enumerate() {
             self.out.push_str(if index > 0 { ", " } else { "" });
-            scalar(self.out, text);
+            anywhere(text, self.out);
         }
         self.out.push(']');
         self
@@ -104,15 +104,6 @@ impl<'o> Flow<'o> {
 
     pub(super) fn end_line(&mut self) {
         self.out.push_str("}\n");
-    }
-}
-
-/// A text as it may stand anywhere on a line.
-pub(super) fn scalar(out: &mut String, text: &str) {
-    if plain(text) == Plain::Anywhere {
-        out.push_str(text);
-    } else {
-        quoted(text, out);
     }
 }
 

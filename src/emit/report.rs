@@ -12,10 +12,10 @@ use rustc_hash::FxHashMap;
 
 use super::alert::shared_domains;
 use super::decimal::complement;
-use super::flow::{Flow, number, scalar};
+use super::flow::{Flow, number};
 use super::provenance;
 use super::tier::{Budget, Reach, Tier, tiers};
-use super::yaml_scalar::{Plain, plain, quoted};
+use super::yaml_scalar::{anywhere, in_block};
 use crate::derive::Derivation;
 use crate::derive::derivation::{
     AvailabilityResult, ComponentResult, LatencyResult, Margins, ProbabilityRange, TimeRange,
@@ -329,7 +329,7 @@ impl<'a> Report<'a> {
         out.push_str("    latency:\n");
         for (quantile, latency) in &derivation.latency {
             out.push_str("      ");
-            scalar(out, quantile);
+            anywhere(quantile, out);
             let mut row = Flow::new(out, ": ");
             latency_sides(&mut row, latency);
             row.end_line();
@@ -429,11 +429,7 @@ pub(crate) fn is_known(step: &Step) -> bool {
 /// A text behind `lead`, to the end of the line.
 fn field(out: &mut String, lead: &str, text: &str) {
     out.push_str(lead);
-    if plain(text) == Plain::Nowhere {
-        quoted(text, out);
-    } else {
-        out.push_str(text);
-    }
+    in_block(text, out);
     out.push('\n');
 }
 

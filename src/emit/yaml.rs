@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::yaml_scalar::{Plain, is_block, plain, quoted};
+use super::yaml_scalar::{in_block, is_block};
 
 /// A document under construction.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +74,7 @@ fn write(value: &Yaml, place: Place, depth: usize, out: &mut String) {
         Yaml::Text(text) if is_block(text) => block(text, depth, out),
         Yaml::Text(text) => {
             out.push(' ');
-            scalar(text, out);
+            in_block(text, out);
             out.push('\n');
         }
         Yaml::Count(count) => {
@@ -105,7 +105,7 @@ fn write(value: &Yaml, place: Place, depth: usize, out: &mut String) {
                     indent(depth, out);
                 }
                 behind_dash = false;
-                scalar(key, out);
+                in_block(key, out);
                 out.push(':');
                 write(value, Place::Field, depth + 1, out);
             }
@@ -131,14 +131,6 @@ fn indent(depth: usize, out: &mut String) {
         columns -= SPACES.len();
     }
     out.push_str(&SPACES[..columns]);
-}
-
-fn scalar(text: &str, out: &mut String) {
-    if plain(text) == Plain::Nowhere {
-        quoted(text, out);
-    } else {
-        out.push_str(text);
-    }
 }
 
 fn block(text: &str, depth: usize, out: &mut String) {

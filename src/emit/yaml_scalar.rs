@@ -86,8 +86,26 @@ fn is_duration(text: &str) -> bool {
         && units.clone().all(|unit| ["ms", "s", "m", "h", "d", "w", "y"].contains(&unit))
 }
 
+/// A text as it may stand up to the end of a line.
+pub(super) fn in_block(text: &str, out: &mut String) {
+    if plain(text) == Plain::Nowhere {
+        quoted(text, out);
+    } else {
+        out.push_str(text);
+    }
+}
+
+/// A text as it may stand anywhere on a line, also between braces.
+pub(super) fn anywhere(text: &str, out: &mut String) {
+    if plain(text) == Plain::Anywhere {
+        out.push_str(text);
+    } else {
+        quoted(text, out);
+    }
+}
+
 /// The text in quotes, behind what `out` holds.
-pub(super) fn quoted(text: &str, out: &mut String) {
+fn quoted(text: &str, out: &mut String) {
     let control = text.bytes().fold(false, |found, byte| found | byte.is_ascii_control())
         || (!text.is_ascii() && text.chars().any(char::is_control));
     if !control {
