@@ -22,16 +22,25 @@ const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, S
 /// The purpose of requests that pass through.
 pub const FORWARD: &str = "forward";
 
-/// A counter and the durations of what it counts.
-type Pair = (Counter, Histogram);
+/// A counter and the durations of what it counts: found once, since looking them up costs more than counting.
+#[derive(Default)]
+struct Usual(OnceLock<(Counter, Histogram)>);
+
+impl Usual {
+    fn note(&self, duration: Duration, find: impl FnOnce() -> (Counter, Histogram)) {
+        let (count, took) = self.0.get_or_init(find);
+        count.increment(1);
+        took.record(duration.as_secs_f64());
+    }
+}
 
 /// Own metrics.
 #[derive(Clone)]
 pub struct Telemetry {
     recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
-    /// Those of what passes through with success: found once, since looking them up costs more than counting.
-    forwarded: Arc<OnceLock<Pair>>,
+    /// Of what passes through with success.
+    forwarded: Arc<Usual>,
 }
 
 impl Telemetry {
@@ -144,19 +153,17 @@ impl Telemetry {
     /// What counts the answers of one route, as [`Telemetry::http_request`] does.
     #[must_use]
     pub fn route(&self, route: &'static str) -> RouteMeter {
-        RouteMeter { telemetry: self.clone(), route, usual: OnceLock::new() }
+        RouteMeter { telemetry: self.clone(), route, usual: Usual::default() }
     }
 
     /// One request sent to the upstream on behalf of a client.
     pub fn upstream_request(&self, purpose: &'static str, ok: bool, duration: Duration) {
         if ok && purpose == FORWARD {
-            let (answered, took) = self.forwarded.get_or_init(|| {
+            return self.forwarded.note(duration, || {
                 let by = Label::new("purpose", FORWARD);
                 let of = [by.clone(), Label::new("result", "ok")];
                 self.pair("emac_upstream_requests_total", of, "emac_upstream_request_duration_seconds", by)
             });
-            answered.increment(1);
-            return took.record(duration.as_secs_f64());
         }
         let purpose = Label::new("purpose", purpose);
         let result = Label::new("result", if ok { "ok" } else { "error" });
@@ -242,7 +249,13 @@ impl Telemetry {
         self.recorder.register_gauge(&Key::from_parts(name, labels), &METADATA).set(value);
     }
 
-    fn pair(&self, total: &'static str, of: [Label; 2], took: &'static str, by: Label) -> Pair {
+    fn pair(
+        &self,
+        total: &'static str,
+        of: [Label; 2],
+        took: &'static str,
+        by: Label,
+    ) -> (Counter, Histogram) {
         let total = Key::from_parts(total, of.to_vec());
         let took = Key::from_parts(took, vec![by]);
         (
@@ -277,7 +290,7 @@ impl Telemetry {
 pub struct RouteMeter {
     telemetry: Telemetry,
     route: &'static str,
-    usual: OnceLock<Pair>,
+    usual: Usual,
 }
 
 impl RouteMeter {
@@ -292,13 +305,11 @@ impl RouteMeter {
         if code != 200 {
             return self.telemetry.http_request(self.route, code, duration);
         }
-        let (answered, took) = self.usual.get_or_init(|| {
+        self.usual.note(duration, || {
             let route = Label::new("route", self.route);
             let of = [route.clone(), Label::new("code", "200")];
             self.telemetry.pair("emac_http_requests_total", of, "emac_http_request_duration_seconds", route)
         });
-        answered.increment(1);
-        took.record(duration.as_secs_f64());
     }
 }
 
