@@ -75,12 +75,13 @@ impl AvailabilitySampling<'_> {
         let best = |bounds: &Bounds| Bounds::exactly(bounds.upper);
         let of = |bounds: &Bounds| if unknown(bounds) { best(bounds) } else { *bounds };
         let leaves = self.leaves.iter().map(of).collect();
-        let is_unknown = |at: usize| matches!(self.tree.nodes[at].kind, Kind::Leaf(component) if unknown(&self.leaves[component]));
-        let on_time = self.on_time.iter().enumerate().map(|(at, bounds)| {
-            let concerned = (self.tree.nodes[at].first..at).any(is_unknown);
-            if concerned { best(bounds) } else { *bounds }
-        });
-        Some((leaves, on_time.collect()))
+        let mut on_time = self.on_time.to_vec();
+        for (at, component) in self.under_deadlines() {
+            if unknown(&self.leaves[component]) {
+                on_time[at] = best(&self.on_time[at]);
+            }
+        }
+        Some((leaves, on_time))
     }
 
     fn measured(&self, transforms: &mut Transforms) -> SampledAvailability {
@@ -235,16 +236,22 @@ impl AvailabilitySampling<'_> {
     /// How many independent calls each component's sample is worth: below a deadline slow calls cost availability too.
     fn sizes(&self) -> Vec<f64> {
         let mut sizes: Vec<f64> = self.samples.iter().map(|sample| sample.failure_size).collect();
-        for (at, node) in self.tree.nodes.iter().enumerate() {
-            if deadline(&node.kind).is_some() {
-                for below in &self.tree.nodes[node.first..at] {
-                    if let Kind::Leaf(component) = below.kind {
-                        sizes[component] = self.samples[component].latency_size;
-                    }
-                }
-            }
+        for (_, component) in self.under_deadlines() {
+            sizes[component] = self.samples[component].latency_size;
         }
         sizes
+    }
+
+    /// Each node with a deadline, with each component below it.
+    fn under_deadlines(&self) -> impl Iterator<Item = (usize, usize)> {
+        let nodes = &self.tree.nodes;
+        let timed = nodes.iter().enumerate().filter(|(_, node)| deadline(&node.kind).is_some());
+        timed.flat_map(|(at, node)| {
+            nodes[node.first..at].iter().filter_map(move |below| match below.kind {
+                Kind::Leaf(component) => Some((at, component)),
+                _ => None,
+            })
+        })
     }
 
     fn deadlines(&self, sizes: &[f64], transforms: &mut Transforms) -> Vec<Deadline> {
