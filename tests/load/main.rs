@@ -38,18 +38,7 @@ pub(crate) struct Emac {
     _folder: tempfile::TempDir,
 }
 
-pub(crate) const SPEC: &str = "
-apiVersion: emac.dev/v1alpha1
-kind: JourneyIntent
-metadata: {name: checkout}
-spec:
-  objectives: {availability: {window: 30d, target: 0.99}}
-  windows: [5m]
-  expression: Series(front, pay)
-  components:
-    front: {telemetry: {histogram: m, matchers: {service: front}}}
-    pay: {telemetry: {histogram: m, matchers: {service: pay}}}
-";
+pub(crate) const SPEC: &str = include_str!("../testdata/front_and_pay.yaml");
 
 impl Emac {
     pub(crate) fn start(upstream: &str, more: &[&str]) -> Self {

@@ -17,18 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-const SPEC: &str = "
-apiVersion: emac.dev/v1alpha1
-kind: JourneyIntent
-metadata: {name: checkout}
-spec:
-  objectives: {availability: {window: 30d, target: 0.99}}
-  windows: [5m]
-  expression: Series(front, pay)
-  components:
-    front: {telemetry: {histogram: m, matchers: {service: front}}}
-    pay: {telemetry: {histogram: m, matchers: {service: pay}}}
-";
+const SPEC: &str = include_str!("../../testdata/front_and_pay.yaml");
 
 /// Of the clock, in milliseconds.
 const NOW: i64 = 1_505_000;
