@@ -77,10 +77,11 @@ fn walk(directory: &Path, depth: usize, found: &mut BTreeSet<PathBuf>) -> anyhow
             continue;
         }
         // A link to a directory is not followed: it could lead back.
-        if entry.file_type().with_context(|| format!("cannot read {}", path.display()))?.is_dir() {
+        let kind = entry.file_type().with_context(|| format!("cannot read {}", path.display()))?;
+        if kind.is_dir() {
             walk(&path, depth + 1, found)?;
         } else if path.extension().is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e == *known))
-            && path.is_file()
+            && (kind.is_file() || path.is_file())
         {
             found.insert(path);
             anyhow::ensure!(
@@ -101,7 +102,9 @@ pub fn read_file(path: &Path) -> anyhow::Result<Result<String, Diagnostic>> {
         Ok(Err(Diagnostic::of_file(code, &path.display().to_string(), message, Some(help.to_owned()))))
     };
     let file = fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut bytes = Vec::new();
+    // With room for all of it, reading ends with the second call.
+    let size = file.metadata().map_or(0, |found| found.len()).min(MAX_FILE_BYTES as u64);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
     // One byte beyond the limit tells a file that is too large from one that just fits, also where the size that
     // the file system reports is not to be believed.
     file.take(MAX_FILE_BYTES as u64 + 1)

@@ -165,23 +165,36 @@ impl<'d> Decoder<'d> {
         }
     }
 
-    /// Reports every key of a mapping that is not among `known`.
-    pub(crate) fn known_fields(&mut self, at: NodeId, known: &[&str]) -> Option<()> {
-        for (key, _) in self.mapping(at)? {
+    /// The values of a mapping's fields in the order of `known`. Reports every key that is not among those.
+    pub(crate) fn known_fields<const N: usize>(
+        &mut self,
+        at: NodeId,
+        known: &[&str; N],
+    ) -> Option<[Option<NodeId>; N]> {
+        let mut given = [None; N];
+        for (key, value) in self.mapping(at)? {
             let name = self.document.text(*key).unwrap_or_default();
-            if known.contains(&name) {
+            if let Some(index) = known.iter().position(|known| *known == name) {
+                // Of a key that is given twice, which is reported, the first counts.
+                given[index].get_or_insert(*value);
                 continue;
             }
             let help = if self.is_full() { None } else { did_you_mean(name, known.iter().copied()) };
             let message = format!("unknown field `{}`; allowed: {}", shortened(name), known.join(", "));
             self.report(Code::UnknownField, *key, message, help);
         }
-        Some(())
+        Some(given)
     }
 
     /// The decoded field, if it is there and well-formed. A required one that is missing is a fault.
-    pub(crate) fn field<T: Decode>(&mut self, mapping: NodeId, name: &str, required: bool) -> Option<T> {
-        match self.document.get(mapping, name) {
+    pub(crate) fn field<T: Decode>(
+        &mut self,
+        mapping: NodeId,
+        name: &str,
+        given: Option<NodeId>,
+        required: bool,
+    ) -> Option<T> {
+        match given {
             Some(node) => T::decode(node, self),
             None => {
                 if required {
@@ -194,6 +207,17 @@ impl<'d> Decoder<'d> {
 
     /// Reports fields that break a rule.
     pub(crate) fn obey(&mut self, mapping: NodeId, rule: &Rule) {
+        let entries = match &self.document.node(mapping).content {
+            Content::Mapping(entries) => entries.as_slice(),
+            Content::Scalar { .. } | Content::Sequence(_) => &[],
+        };
+        if let Rule::ExactlyOne(names) | Rule::AtMostOne(names) = rule {
+            let named = |key: NodeId| self.document.text(key).is_some_and(|key| names.contains(&key));
+            match (rule, entries.iter().filter(|(key, _)| named(*key)).count()) {
+                (Rule::AtMostOne(_), 0) | (_, 1) => return,
+                _ => {}
+            }
+        }
         let given = |names: &'static [&'static str]| -> Vec<&'static str> {
             names.iter().copied().filter(|name| self.document.get(mapping, name).is_some()).collect()
         };
@@ -316,6 +340,7 @@ macro_rules! record {
 
         impl $name {
             const FIELDS: &'static [&'static str] = &[$($($checked_key,)*)? $($key),*];
+            const KNOWN: [&'static str; Self::FIELDS.len()] = [$($($checked_key,)*)? $($key),*];
             const RULES: &'static [$crate::document::decode::Rule] = &[$($($rule),*)?];
         }
 
@@ -324,12 +349,18 @@ macro_rules! record {
                 at: $crate::document::tree::NodeId,
                 decoder: &mut $crate::document::decode::Decoder<'_>,
             ) -> Option<Self> {
-                decoder.known_fields(at, Self::FIELDS)?;
+                let mut given = decoder.known_fields(at, &Self::KNOWN)?.into_iter();
                 for rule in Self::RULES {
                     decoder.obey(at, rule);
                 }
-                $($(let _ = decoder.field::<$checked_type>(at, $checked_key, stringify!($checked_need) == "required");)*)?
-                Some(Self { $($field: decoder.field(at, $key, stringify!($need) == "required"),)* })
+                // In the order in which they are known.
+                $($(
+                    let node = given.next().flatten();
+                    let _ = decoder.field::<$checked_type>(at, $checked_key, node, stringify!($checked_need) == "required");
+                )*)?
+                Some(Self {
+                    $($field: decoder.field(at, $key, given.next().flatten(), stringify!($need) == "required"),)*
+                })
             }
         }
 

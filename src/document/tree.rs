@@ -195,6 +195,13 @@ pub(crate) fn is_text(plain: &str) -> bool {
 
 /// The YAML 1.2 core schema.
 fn resolve(text: &str) -> Plain<'_> {
+    // Whatever is not text begins with one of these; most scalars do not.
+    if !matches!(
+        text.as_bytes().first(),
+        None | Some(b'0'..=b'9' | b'+' | b'-' | b'.' | b'~' | b'n' | b'N' | b't' | b'T' | b'f' | b'F')
+    ) {
+        return Plain::Text(text);
+    }
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Plain::Null,
         "true" | "True" | "TRUE" => return Plain::Bool(true),
@@ -215,8 +222,8 @@ fn resolve(text: &str) -> Plain<'_> {
     // Rust reads `inf` and `nan` as numbers, YAML does not: only digits, signs, a point and an exponent are.
     let numeric = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'))
         && text.bytes().any(|b| b.is_ascii_digit());
-    match text.parse::<f64>() {
-        Ok(number) if numeric => Plain::Number(number),
+    match numeric.then(|| text.parse::<f64>()) {
+        Some(Ok(number)) => Plain::Number(number),
         _ => Plain::Text(text),
     }
 }
