@@ -1,6 +1,6 @@
 //! Alerts on burning budgets, one a tier and budget, and on the contributors that dominate.
 
-use super::rule::{Group, Rule};
+use super::rule::{Group, Labels, Rule};
 use super::selector::{burning, over};
 use super::tier::{Budget, Tier, tiers};
 use crate::journey::Journey;
@@ -40,7 +40,7 @@ pub(crate) fn shared_domains(journey: &Journey) -> bool {
 }
 
 /// Labels for routing: the journey's own where Prometheus accepts their names, then ours, which win.
-pub(crate) fn labels(journey: &Journey, severity: &str, tier: &str) -> Vec<(String, String)> {
+pub(crate) fn labels(journey: &Journey, severity: &str, tier: &str) -> Labels {
     let legal = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && !name.starts_with("__")
@@ -48,12 +48,12 @@ pub(crate) fn labels(journey: &Journey, severity: &str, tier: &str) -> Vec<(Stri
             && !["alertname", "component", "domain", "journey", "severity", "tier", "variant", "window"]
                 .contains(&name)
     };
-    let mut labels: Vec<(String, String)> =
-        journey.labels.iter().filter(|(name, _)| legal(name)).cloned().collect();
+    let own = journey.labels.iter().filter(|(name, _)| legal(name));
+    let mut labels: Labels = own.map(|(name, value)| (name.clone().into(), value.clone())).collect();
     labels.sort();
     labels.dedup_by(|a, b| a.0 == b.0);
-    labels.push(("severity".to_owned(), severity.to_owned()));
-    labels.push(("tier".to_owned(), tier.to_owned()));
+    labels.push(("severity".into(), severity.to_owned()));
+    labels.push(("tier".into(), tier.to_owned()));
     labels
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn annotations(journey: &Journey, budget: Budget, tier: &Tier) -> Vec
         Budget::Availability => (
             format!(
                 "Journey {} burns its error budget too fast over {} and {}.",
-                journey.name, tier.long, tier.short
+                journey.name, tier.long_text, tier.short_text
             ),
             "The pessimistic bound of its availability is that low, and the samples prove that budget burns.",
             catalog::COMPONENT_BUDGET_SHARE,
@@ -79,7 +79,7 @@ pub(crate) fn annotations(journey: &Journey, budget: Budget, tier: &Tier) -> Vec
         Budget::Latency => (
             format!(
                 "Journey {} is slower than promised over {} and {}.",
-                journey.name, tier.long, tier.short
+                journey.name, tier.long_text, tier.short_text
             ),
             "The pessimistic share of slow successes is that high, and the samples prove that budget burns.",
             catalog::COMPONENT_LATENCY_SHARE,
@@ -89,7 +89,7 @@ pub(crate) fn annotations(journey: &Journey, budget: Budget, tier: &Tier) -> Vec
     let dominant = format!(
         "{{{{ with query \"topk(1, {share}{{journey='{}'{whole},window='{}'}})\" }}}}{{{{ . | first | label \"component\" }}}}\
          {{{{ else }}}}not known{{{{ end }}}}",
-        journey.name, tier.long
+        journey.name, tier.long_text
     );
     let mut annotations =
         vec![("summary", summary), ("description", format!("{description} Dominant component: {dominant}."))];
@@ -100,7 +100,7 @@ pub(crate) fn annotations(journey: &Journey, budget: Budget, tier: &Tier) -> Vec
 fn tier_rule(journey: &Journey, budget: Budget, tier: &Tier) -> Rule {
     Rule::Alert {
         name: budget.alert(),
-        expr: burning(journey, budget, tier, tier.rate),
+        expr: burning(journey, budget, tier, tier.rate, ""),
         hold_minutes: tier.urgency.hold_minutes(),
         keep_minutes: tier.urgency.keep_minutes(),
         labels: labels(journey, &tier.severity, &tier.label),
@@ -115,10 +115,10 @@ fn contributor(journey: &Journey, tiers: &[Tier], kind: &'static str) -> Rule {
         _ => (DOMAIN_ALERT, catalog::DOMAIN_BUDGET_SHARE),
     };
     let one = |tier: &Tier| {
-        let condition = burning(journey, Budget::Availability, tier, 1.0).replace('\n', "\n  ");
+        let condition = burning(journey, Budget::Availability, tier, 1.0, "  ");
         format!(
-            "max by (journey, {kind}) ({}) > {DOMINANT_SHARE}\nand on (journey) (\n  {condition}\n)",
-            over(share, journey, tier.long)
+            "max by (journey, {kind}) ({}) > {DOMINANT_SHARE}\nand on (journey) (\n{condition}\n)",
+            over(share, journey, &tier.long_text)
         )
     };
     let expr = tiers.iter().map(one).collect::<Vec<_>>().join(&format!("\nor on (journey, {kind})\n"));

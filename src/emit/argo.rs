@@ -9,8 +9,9 @@
 use super::decimal::exact;
 use super::guard::BLIND_REASONS;
 use super::provenance::object_name;
+use super::rule;
 use super::selector::of_variant;
-use super::yaml::{Yaml, map};
+use super::yaml::Writer;
 use crate::journey::Journey;
 use crate::journey::component::{ComponentId, HistogramType, Telemetry};
 use crate::journey::variant::Variant;
@@ -42,7 +43,7 @@ pub(crate) fn go_duration(window: Window) -> String {
 }
 
 /// `None` where the journey has neither an objective nor a gate to hold.
-pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
+pub(crate) fn template(journey: &Journey, header: &str, address: &str) -> Option<String> {
     let window = *journey.windows.first()?;
     let gate = journey.governance.rollout_gate;
     let objectives = &journey.objectives;
@@ -50,25 +51,11 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
     let gated = gated_variant(journey);
     let variant = gated.map(|_| "{{args.variant}}");
     let mut add = |name: &str, query: String, success: String, failure: String| {
-        metrics.push(map([
-            ("name", name.to_owned().into()),
-            ("initialDelay", go_duration(window).into()),
-            ("interval", INTERVAL.into()),
-            ("count", COUNT.into()),
-            ("failureLimit", 0_usize.into()),
-            ("consecutiveErrorLimit", CONSECUTIVE_ERRORS.into()),
-            ("successCondition", success.into()),
-            ("failureCondition", failure.into()),
-            (
-                "provider",
-                map([(
-                    "prometheus",
-                    map([("address", "{{args.prometheus-address}}".into()), ("query", query.into())]),
-                )]),
-            ),
-        ]));
+        metrics.push(Metric { name: name.to_owned(), query, success, failure });
     };
-    let mut args = Vec::new();
+    // The limits are arguments so that they stand together, right below the file's provenance. A value is that unless a rollout
+    // gives another.
+    let mut args: Vec<(&'static str, Option<String>)> = Vec::new();
     let at_most = |limit: &str| {
         (
             format!("len(result) == 1 && !isNaN(result[0]) && !isInf(result[0]) && result[0] <= {limit}"),
@@ -77,7 +64,7 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
     };
     if objectives.availability.is_some() {
         let limit = exact(gate.and_then(|gate| gate.max_canary_burn_rate).unwrap_or(1.0));
-        args.push(argument("max-burn-rate", limit));
+        args.push(("max-burn-rate", Some(limit)));
         let (success, failure) = at_most("{{args.max-burn-rate}}");
         let window = format!("window=\"{window}\"");
         let worst = |name| format!("max by (journey) ({})", of_variant(name, journey, variant, &window));
@@ -99,7 +86,7 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
     if let Some((level, seconds)) = asked.or(promised) {
         let quantile = journey.quantiles.iter().find(|q| (q.get() - level).abs() < 1e-12);
         if let Some(quantile) = quantile {
-            args.push(argument("max-latency-seconds", exact(seconds)));
+            args.push(("max-latency-seconds", Some(exact(seconds))));
             let (success, failure) = at_most("{{args.max-latency-seconds}}");
             let matchers = format!("window=\"{window}\",quantile=\"{quantile}\"");
             let number = of_variant(catalog::LATENCY_PESSIMISTIC, journey, variant, &matchers);
@@ -120,26 +107,60 @@ pub(crate) fn template(journey: &Journey, address: &str) -> Option<Yaml> {
         let seen = "len(result) == 1 && !isNaN(result[0]) && !isInf(result[0]) && result[0] > 0".to_owned();
         add(&format!("own-pods-measured-{component}"), query, seen, "false".to_owned());
     }
-    args.push(argument("prometheus-address", address.to_owned()));
+    args.push(("prometheus-address", Some(address.to_owned())));
     if let Some(variant) = gated {
-        args.push(argument("variant", variant.name.clone()));
+        args.push(("variant", Some(variant.name.clone())));
         if variant.pod_hash_label.is_some() {
             // Its value is the rollout's: see the snippet.
-            args.push(map([("name", POD_HASH.into())]));
+            args.push((POD_HASH, None));
         }
     }
-    Some(map([
-        ("apiVersion", "argoproj.io/v1alpha1".into()),
-        ("kind", "AnalysisTemplate".into()),
-        (
-            "metadata",
-            map([
-                ("name", object_name(journey, "gate").into()),
-                ("labels", map([("app.kubernetes.io/managed-by", "emac".into())])),
-            ]),
-        ),
-        ("spec", map([("args", Yaml::List(args)), ("metrics", Yaml::List(metrics))])),
-    ]))
+    let mut text = String::with_capacity(1 << 12);
+    let mut out = Writer::new(&mut text);
+    rule::object(&mut out, "argoproj.io/v1alpha1", "AnalysisTemplate", &object_name(journey, "gate"));
+    out.map("spec", |out| {
+        out.comment(header);
+        out.list("args", |out| {
+            for (name, value) in &args {
+                out.item(|out| {
+                    out.text("name", name);
+                    if let Some(value) = value {
+                        out.text("value", value);
+                    }
+                });
+            }
+        });
+        out.list("metrics", |out| metrics.iter().for_each(|metric| metric.write(window, out)));
+    });
+    Some(text)
+}
+
+/// One question and its two answers.
+struct Metric {
+    name: String,
+    query: String,
+    success: String,
+    failure: String,
+}
+
+impl Metric {
+    fn write(&self, window: Window, out: &mut Writer<'_>) {
+        out.item(|out| {
+            out.text("name", &self.name)
+                .word("initialDelay", &go_duration(window))
+                .word("interval", INTERVAL)
+                .count("count", COUNT)
+                .count("failureLimit", 0)
+                .count("consecutiveErrorLimit", CONSECUTIVE_ERRORS)
+                .text("successCondition", &self.success)
+                .text("failureCondition", &self.failure)
+                .map("provider", |out| {
+                    out.map("prometheus", |out| {
+                        out.text("address", "{{args.prometheus-address}}").text("query", &self.query);
+                    });
+                });
+        });
+    }
 }
 
 /// A number that is to stay within a limit.
@@ -174,12 +195,6 @@ impl Gate {
             missing("")
         )
     }
-}
-
-/// An argument of the template and its value unless a rollout gives another. The limits are arguments so that they stand
-/// together, right below the file's provenance.
-fn argument(name: &'static str, value: String) -> Yaml {
-    map([("name", name.into()), ("value", value.into())])
 }
 
 /// The argument that holds the hash of the rollout's pod template.
@@ -232,27 +247,45 @@ fn metrics_is_empty(journey: &Journey) -> bool {
 }
 
 /// Steps to be merged into a Rollout.
-pub(crate) fn rollout(journey: &Journey) -> Yaml {
+pub(crate) fn rollout(journey: &Journey, header: &str) -> String {
     let hash = gated_variant(journey).and_then(|variant| variant.pod_hash_label.as_ref());
-    let analysis = || {
-        let templates = Yaml::List(vec![map([("templateName", object_name(journey, "gate").into())])]);
-        let mut fields = vec![("templates".into(), templates)];
-        if hash.is_some() {
-            let latest = map([("podTemplateHashValue", "Latest".into())]);
-            let args = vec![map([("name", POD_HASH.into()), ("valueFrom", latest)])];
-            fields.push(("args".into(), Yaml::List(args)));
-        }
-        map([("analysis", Yaml::Map(fields))])
+    let analysis = |out: &mut Writer<'_>| {
+        out.item(|out| {
+            out.map("analysis", |out| {
+                out.list("templates", |out| {
+                    out.item(|out| {
+                        out.text("templateName", &object_name(journey, "gate"));
+                    });
+                });
+                if hash.is_some() {
+                    out.list("args", |out| {
+                        out.item(|out| {
+                            out.word("name", POD_HASH).map("valueFrom", |out| {
+                                out.word("podTemplateHashValue", "Latest");
+                            });
+                        });
+                    });
+                }
+            });
+        });
     };
-    let weight = |percent: usize| map([("setWeight", percent.into())]);
-    map([(
-        "spec",
-        map([(
-            "strategy",
-            map([(
-                "canary",
-                map([("steps", Yaml::List(vec![weight(10), analysis(), weight(50), analysis()]))]),
-            )]),
-        )]),
-    )])
+    let weight = |percent: usize, out: &mut Writer<'_>| {
+        out.item(|out| {
+            out.count("setWeight", percent);
+        });
+    };
+    let mut text = String::with_capacity(1 << 10);
+    Writer::new(&mut text).comment(header).map("spec", |out| {
+        out.map("strategy", |out| {
+            out.map("canary", |out| {
+                out.list("steps", |out| {
+                    for percent in [10, 50] {
+                        weight(percent, out);
+                        analysis(out);
+                    }
+                });
+            });
+        });
+    });
+    text
 }

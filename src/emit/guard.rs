@@ -7,7 +7,7 @@ use super::Target;
 use super::alert::{labels, links};
 use super::rule::{Group, Rule};
 use super::selector::{incomplete, series};
-use super::tier::{Budget, Urgency, tiers, windows};
+use super::tier::{Budget, Urgency, enabled, severity_of, tiers, windows};
 use crate::journey::Journey;
 use crate::synthetic::catalog;
 
@@ -30,14 +30,14 @@ pub(crate) const PROXY: &str = "JourneyProxyDown";
 
 /// The severity of guards: that of the most urgent tier.
 pub(crate) fn severity(journey: &Journey) -> String {
-    tiers(journey).first().map_or_else(|| "page".to_owned(), |tier| tier.severity.clone())
+    let first = enabled(journey).next();
+    first.map_or("page", |(_, word, tier)| severity_of(tier, word)).to_owned()
 }
 
 /// The severity of what can wait: that of the last tier.
 pub(crate) fn weak_severity(journey: &Journey) -> String {
-    let tiers = tiers(journey);
-    let ticket = tiers.iter().rev().find(|tier| tier.urgency == Urgency::Ticket);
-    ticket.map_or_else(|| "ticket".to_owned(), |tier| tier.severity.clone())
+    let last = enabled(journey).filter(|(urgency, ..)| *urgency == Urgency::Ticket).last();
+    last.map_or("ticket", |(_, word, tier)| severity_of(tier, word)).to_owned()
 }
 
 /// What a guard's alert says.

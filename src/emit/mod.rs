@@ -75,30 +75,27 @@ pub fn artifacts(journey: &Journey, derivation: &Derivation, options: &Options) 
     let mut push = |path: &str, text: String| {
         artifacts.push(Artifact { path: format!("{}/{path}", journey.name), text });
     };
-    let written = |document: &yaml::Yaml| {
-        let mut text = String::with_capacity(1 << 14);
-        yaml::render(document, &mut text);
-        provenance::put(&header, &mut text);
-        text
-    };
-    let rules = |name: &str, groups: &[rule::Group]| {
-        written(&rule::document(object_name(journey, name), groups, options.target))
+    let rules = |name: &str, groups: &[rule::Group]| match options.target {
+        Target::Prometheus => rule::document("", &header, groups, options.target),
+        Target::Operator | Target::Vm => {
+            rule::document(&object_name(journey, name), &header, groups, options.target)
+        }
     };
     let alerts = [alert::group(journey), guard::group(journey)];
     push(RECORDING, rules("recording-rules", &[recording::group(journey)]));
     push(ALERTS, rules("alerts", &alerts));
     push(EVALUATOR_GUARDS, rules("evaluator-guards", &[guard::evaluator(journey, options.target)]));
-    let tests = written(&unit_test::document(journey));
+    let tests = unit_test::document(journey, &header);
     if options.target == Target::Prometheus {
         push(TESTS, tests);
     } else {
         // promtool reads no objects of Kubernetes, and kubectl no files of promtool: both stand in a folder of their own.
-        push(PLAIN_ALERTS, written(&rule::document(String::new(), &alerts, Target::Prometheus)));
+        push(PLAIN_ALERTS, rule::document("", &header, &alerts, Target::Prometheus));
         push(PLAIN_TESTS, tests);
     }
-    if let Some(template) = argo::template(journey, &options.address) {
-        push(TEMPLATE, written(&template));
-        push(ROLLOUT, written(&argo::rollout(journey)));
+    if let Some(template) = argo::template(journey, &header, &options.address) {
+        push(TEMPLATE, template);
+        push(ROLLOUT, argo::rollout(journey, &header));
     }
     push(DASHBOARD, dashboard::document(journey));
     let paths: Vec<String> = artifacts.iter().map(|artifact: &Artifact| artifact.path.clone()).collect();

@@ -4,7 +4,6 @@
 //! scrapes emac's own `/metrics` evaluates it, whichever way its other rules see journeys.
 
 use super::rule::{self, Group, Rule};
-use super::yaml;
 use super::{Artifact, Target, provenance};
 
 /// No journey's name begins so.
@@ -21,9 +20,7 @@ pub(crate) fn artifacts(target: Target) -> Vec<Artifact> {
         env!("CARGO_PKG_VERSION")
     );
     let rules = |folder: &str, target: Target| {
-        let mut text = String::new();
-        yaml::render(&rule::document("emac-process-guards".to_owned(), &[group()], target), &mut text);
-        provenance::put(&header, &mut text);
+        let text = rule::document("emac-process-guards", &header, &[group()], target);
         Artifact { path: format!("{FOLDER}/{folder}/{RULES}"), text }
     };
     let tests = |folder: &str| Artifact {
@@ -47,7 +44,7 @@ fn group() -> Group {
                 hold_minutes,
                 keep_minutes,
                 labels: [("severity", severity), ("tier", "guard")]
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .map(|(key, value)| (key.into(), value.to_owned()))
                     .to_vec(),
                 annotations: vec![("summary", summary.to_owned()), ("description", description.to_owned())],
             }

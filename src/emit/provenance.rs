@@ -28,16 +28,6 @@ pub(crate) fn indented(header: &str) -> String {
     header.lines().flat_map(|line| ["  ", line, "\n"]).collect()
 }
 
-/// A document behind its header, or around it where it is an object of Kubernetes.
-pub(crate) fn put(header: &str, document: &mut String) {
-    const SPEC: &str = "\nspec:\n";
-    let object = document.starts_with("apiVersion:");
-    match document.find(SPEC).filter(|_| object) {
-        Some(line) => document.insert_str(line + SPEC.len(), &indented(header)),
-        None => document.insert_str(0, header),
-    }
-}
-
 /// A name that Kubernetes accepts for an object: RFC 1123, at most 63 characters. Where the journey's own name is not one,
 /// a few digits of the model's name digest keep two journeys apart.
 pub(crate) fn object_name(journey: &Journey, end: &str) -> String {

@@ -68,8 +68,8 @@ fn observed(journey: &Journey) -> Vec<Rule> {
         return Vec::new();
     };
     let label = |more: Option<Window>| {
-        let mut labels = vec![("journey".to_owned(), journey.name.clone())];
-        labels.extend(more.map(|window| ("window".to_owned(), window.to_string())));
+        let mut labels = vec![("journey".into(), journey.name.clone())];
+        labels.extend(more.map(|window| ("window".into(), window.to_string())));
         labels
     };
     let total = format!("sum({})", with_window(total.trim(), OBSERVED));

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use super::Target;
-use super::yaml::{Yaml, map};
+use super::yaml::Writer;
+
+/// Labels of a rule, in this order.
+pub(crate) type Labels = Vec<(Cow<'static, str>, String)>;
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,14 +14,14 @@ pub(crate) enum Rule {
     Record {
         name: String,
         expr: String,
-        labels: Vec<(String, String)>,
+        labels: Labels,
     },
     Alert {
         name: &'static str,
         expr: String,
         hold_minutes: u64,
         keep_minutes: u64,
-        labels: Vec<(String, String)>,
+        labels: Labels,
         annotations: Vec<(&'static str, String)>,
     },
 }
@@ -32,72 +35,86 @@ pub(crate) struct Group {
 
 /// A duration in Prometheus' notation.
 pub(crate) fn minutes(count: u64) -> String {
-    if count >= 60 && count.is_multiple_of(60) { format!("{}h", count / 60) } else { format!("{count}m") }
+    let (mut text, unit) = if count >= 60 && count.is_multiple_of(60) {
+        ((count / 60).to_string(), 'h')
+    } else {
+        (count.to_string(), 'm')
+    };
+    text.push(unit);
+    text
 }
 
-/// A mapping of texts.
-pub(crate) fn table<K: Clone + Into<Cow<'static, str>>>(pairs: &[(K, String)]) -> Yaml {
-    Yaml::Map(pairs.iter().map(|(key, value)| (key.clone().into(), value.clone().into())).collect())
+/// Texts by name, in this order.
+pub(crate) fn pairs<'p, K: AsRef<str> + 'p>(
+    out: &mut Writer<'_>,
+    pairs: impl IntoIterator<Item = &'p (K, String)>,
+) {
+    for (key, value) in pairs {
+        out.text(key.as_ref(), value);
+    }
 }
 
 impl Rule {
-    fn yaml(&self) -> Yaml {
-        let mut fields: Vec<(Cow<'static, str>, Yaml)> = Vec::new();
-        let mut push = |key: &'static str, value: Yaml| fields.push((key.into(), value));
+    fn write(&self, out: &mut Writer<'_>) {
         match self {
             Self::Record { name, expr, labels } => {
-                push("record", name.clone().into());
-                push("expr", expr.clone().into());
+                out.text("record", name).text("expr", expr);
                 if !labels.is_empty() {
-                    push("labels", table(labels));
+                    out.map("labels", |out| pairs(out, labels));
                 }
             }
             Self::Alert { name, expr, hold_minutes, keep_minutes, labels, annotations } => {
-                push("alert", (*name).into());
-                push("expr", expr.clone().into());
+                out.text("alert", name).text("expr", expr);
                 if *hold_minutes > 0 {
-                    push("for", minutes(*hold_minutes).into());
+                    out.word("for", &minutes(*hold_minutes));
                 }
                 if *keep_minutes > 0 {
-                    push("keep_firing_for", minutes(*keep_minutes).into());
+                    out.word("keep_firing_for", &minutes(*keep_minutes));
                 }
-                push("labels", table(labels));
-                push("annotations", table(annotations));
+                out.map("labels", |out| pairs(out, labels));
+                out.map("annotations", |out| pairs(out, annotations));
             }
         }
-        Yaml::Map(fields)
     }
 }
 
-fn groups(groups: &[Group]) -> Yaml {
-    let group = |group: &Group| {
-        map([
-            ("name", group.name.clone().into()),
-            ("rules", Yaml::List(group.rules.iter().map(Rule::yaml).collect())),
-        ])
-    };
-    Yaml::List(groups.iter().filter(|group| !group.rules.is_empty()).map(group).collect())
+fn write_groups(groups: &[Group], out: &mut Writer<'_>) {
+    out.list("groups", |out| {
+        for group in groups.iter().filter(|group| !group.rules.is_empty()) {
+            out.item(|out| {
+                out.text("name", &group.name).list("rules", |out| {
+                    for rule in &group.rules {
+                        out.item(|out| rule.write(out));
+                    }
+                });
+            });
+        }
+    });
 }
 
-/// The document of these groups for a platform; `name` is that of the object, where it is one.
-pub(crate) fn document(name: String, of: &[Group], target: Target) -> Yaml {
-    let object = |name: String, version: &'static str, kind: &'static str| {
-        map([
-            ("apiVersion", version.into()),
-            ("kind", kind.into()),
-            (
-                "metadata",
-                map([
-                    ("name", name.into()),
-                    ("labels", map([("app.kubernetes.io/managed-by", "emac".into())])),
-                ]),
-            ),
-            ("spec", map([("groups", groups(of))])),
-        ])
+/// The document of these groups for a platform, behind its provenance or around it; `name` is that of the object, where it
+/// is one.
+pub(crate) fn document(name: &str, header: &str, of: &[Group], target: Target) -> String {
+    let mut text = String::with_capacity(1 << 14);
+    let mut out = Writer::new(&mut text);
+    let (version, kind) = match target {
+        Target::Prometheus => {
+            write_groups(of, out.comment(header));
+            return text;
+        }
+        Target::Operator => ("monitoring.coreos.com/v1", "PrometheusRule"),
+        Target::Vm => ("operator.victoriametrics.com/v1beta1", "VMRule"),
     };
-    match target {
-        Target::Prometheus => map([("groups", groups(of))]),
-        Target::Operator => object(name, "monitoring.coreos.com/v1", "PrometheusRule"),
-        Target::Vm => object(name, "operator.victoriametrics.com/v1beta1", "VMRule"),
-    }
+    object(&mut out, version, kind, name);
+    out.map("spec", |out| write_groups(of, out.comment(header)));
+    text
+}
+
+/// What stands before the `spec` of an object of Kubernetes.
+pub(crate) fn object(out: &mut Writer<'_>, version: &'static str, kind: &'static str, name: &str) {
+    out.word("apiVersion", version).word("kind", kind).map("metadata", |out| {
+        out.text("name", name).map("labels", |out| {
+            out.word("app.kubernetes.io/managed-by", "emac");
+        });
+    });
 }

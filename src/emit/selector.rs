@@ -25,20 +25,31 @@ pub(crate) fn proven(budget: Budget) -> &'static str {
 /// `name{journey="…"}` with further matchers as written: of all traffic, not of one variant.
 pub(crate) fn series(name: &str, journey: &Journey, more: &str) -> String {
     let whole = if journey.variants.is_empty() { "" } else { ",variant=\"\"" };
-    let comma = if more.is_empty() { "" } else { "," };
-    format!("{name}{{journey=\"{}\"{whole}{comma}{more}}}", journey.name)
+    selector(name, journey, [whole, if more.is_empty() { "" } else { "," }, more])
+}
+
+/// The parts of a selector in one text; a compiled file holds hundreds.
+fn selector<const N: usize>(name: &str, journey: &Journey, more: [&str; N]) -> String {
+    let lengths: usize = more.iter().map(|part| part.len()).sum();
+    let mut text = String::with_capacity(name.len() + journey.name.len() + lengths + "{journey=\"\"}".len());
+    for part in [name, "{journey=\"", &journey.name, "\""].into_iter().chain(more) {
+        text.push_str(part);
+    }
+    text.push('}');
+    text
 }
 
 /// `name{…}` of one variant, or of all traffic where there is none.
 pub(crate) fn of_variant(name: &str, journey: &Journey, variant: Option<&str>, more: &str) -> String {
     let Some(variant) = variant else { return series(name, journey, more) };
     let comma = if more.is_empty() { "" } else { "," };
-    format!("{name}{{journey=\"{}\",variant=\"{variant}\"{comma}{more}}}", journey.name)
+    selector(name, journey, [",variant=\"", variant, "\"", comma, more])
 }
 
 /// The same over one window.
-pub(crate) fn over(name: &str, journey: &Journey, window: Window) -> String {
-    series(name, journey, &format!("window=\"{window}\""))
+pub(crate) fn over(name: &str, journey: &Journey, window: &str) -> String {
+    let whole = if journey.variants.is_empty() { "" } else { ",variant=\"\"" };
+    selector(name, journey, [whole, ",window=\"", window, "\""])
 }
 
 /// The labels by which numbers of a journey are kept apart: variants too, where it has any.
@@ -48,7 +59,7 @@ pub(crate) fn identity(journey: &Journey) -> &'static str {
 
 /// The same series of every variant.
 pub(crate) fn of_any_variant(name: &str, journey: &Journey) -> String {
-    format!("{name}{{journey=\"{}\"}}", journey.name)
+    selector(name, journey, [])
 }
 
 /// A regular expression of these windows.
@@ -56,16 +67,22 @@ pub(crate) fn any_of(windows: &[Window]) -> String {
     windows.iter().map(ToString::to_string).collect::<Vec<_>>().join("|")
 }
 
-/// The pessimistic reading burns faster than `rate` in both windows, and the samples prove that budget burns at all.
-pub(crate) fn burning(journey: &Journey, budget: Budget, tier: &Tier, rate: f64) -> String {
+/// The pessimistic reading burns faster than `rate` in both windows, and the samples prove that budget burns at all. Each
+/// condition stands behind `lead`.
+pub(crate) fn burning(journey: &Journey, budget: Budget, tier: &Tier, rate: f64, lead: &str) -> String {
     let rate = super::decimal::exact(rate);
-    let at = |name: &str, window| format!("max by (journey) ({})", over(name, journey, window));
-    format!(
-        "{} > {rate}\nand\n{} > {rate}\nand\n{} > 1",
-        at(pessimistic(budget), tier.long),
-        at(pessimistic(budget), tier.short),
-        at(proven(budget), tier.long),
-    )
+    let mut text = String::with_capacity(512);
+    let mut worst = |name: &str, window: &str, above: &str, end: &str| {
+        let selector = over(name, journey, window);
+        for part in [lead, "max by (journey) (", &selector, ") > ", above, end] {
+            text.push_str(part);
+        }
+    };
+    let and = format!("\n{lead}and\n");
+    worst(pessimistic(budget), &tier.long_text, &rate, &and);
+    worst(pessimistic(budget), &tier.short_text, &rate, &and);
+    worst(proven(budget), &tier.long_text, "1", "");
+    text
 }
 
 /// The model is there, but not every burn rate that the tiers read is there as a number. (NaN fails `>= 0`.)

@@ -1,7 +1,7 @@
 //! The tiers of a journey's burn-rate policy as they are emitted, and what each can and cannot see.
 
 use crate::journey::Journey;
-use crate::journey::governance::PROVEN_BY_ONE_ERROR;
+use crate::journey::governance::{BurnRateTier, PROVEN_BY_ONE_ERROR};
 use crate::unit::Window;
 
 /// Which budget burns.
@@ -76,29 +76,42 @@ pub(crate) struct Tier {
     pub(crate) rate: f64,
     pub(crate) long: Window,
     pub(crate) short: Window,
+    /// As Prometheus prints them.
+    pub(crate) long_text: String,
+    pub(crate) short_text: String,
+}
+
+/// The enabled tiers as declared, pages first, each with the word for its urgency.
+pub(crate) fn enabled(journey: &Journey) -> impl Iterator<Item = (Urgency, &'static str, &BurnRateTier)> {
+    let policy = &journey.governance.burn_rate_policy;
+    let page = policy.page.iter().map(|tier| (Urgency::Page, "page", tier));
+    let ticket = policy.ticket.iter().map(|tier| (Urgency::Ticket, "ticket", tier));
+    page.chain(ticket).filter(|(_, _, tier)| !tier.disabled)
+}
+
+/// Its severity: by default the word for its urgency.
+pub(crate) fn severity_of<'t>(tier: &'t BurnRateTier, word: &'t str) -> &'t str {
+    tier.severity.as_deref().unwrap_or(word)
 }
 
 /// The enabled tiers, pages first.
 pub(crate) fn tiers(journey: &Journey) -> Vec<Tier> {
-    let policy = &journey.governance.burn_rate_policy;
-    let all = policy
-        .page
-        .iter()
-        .map(|tier| (Urgency::Page, "page", tier))
-        .chain(policy.ticket.iter().map(|tier| (Urgency::Ticket, "ticket", tier)));
     let mut tiers: Vec<Tier> = Vec::new();
-    for (urgency, word, tier) in all.filter(|(_, _, tier)| !tier.disabled) {
-        let plain = format!("{word}-{}", tier.long_window);
+    for (urgency, word, tier) in enabled(journey) {
+        let (long_text, short_text) = (tier.long_window.to_string(), tier.short_window.to_string());
+        let plain = [word, "-", &long_text].concat();
         let taken = |label: &str| tiers.iter().any(|tier| tier.label == label);
-        let label = if taken(&plain) { format!("{plain}-{}", tier.short_window) } else { plain };
+        let label = if taken(&plain) { format!("{plain}-{short_text}") } else { plain };
         let label = if taken(&label) { format!("{label}-{}", tiers.len() + 1) } else { label };
         tiers.push(Tier {
             label,
             urgency,
-            severity: tier.severity.clone().unwrap_or_else(|| word.to_owned()),
+            severity: severity_of(tier, word).to_owned(),
             rate: tier.burn_rate,
             long: tier.long_window,
             short: tier.short_window,
+            long_text,
+            short_text,
         });
     }
     tiers

@@ -6,26 +6,37 @@ use std::fmt::Write as _;
 
 use super::alert;
 use super::guard;
-use super::rule::{minutes, table};
+use super::rule::{Labels, minutes, pairs};
 use super::selector::{pessimistic, proven};
 use super::tier::{Budget, Tier, tiers, windows};
-use super::yaml::{Yaml, map};
+use super::yaml::Writer;
 use crate::journey::Journey;
 use crate::synthetic::catalog;
-use crate::unit::Window;
 
 /// Samples of one phase of a guard's test, one a minute.
 const GUARD_PHASE: u64 = 10;
 
-/// The file; empty where the journey has neither objectives nor guards to test.
-pub(crate) fn document(journey: &Journey) -> Yaml {
+/// The file, behind its provenance; `absent` and evidence are guarded in any case.
+pub(crate) fn document(journey: &Journey, header: &str) -> String {
+    let mut text = String::with_capacity(1 << 15);
+    Writer::new(&mut text)
+        .comment(header)
+        .list("rule_files", |out| {
+            out.text_item("alerts.yaml");
+        })
+        .word("evaluation_interval", "1m")
+        .list("tests", |out| tests(journey, out));
+    text
+}
+
+fn tests(journey: &Journey, out: &mut Writer<'_>) {
     let tiers = tiers(journey);
     let budgets = Budget::of(journey);
-    let mut tests = Vec::new();
     let mut named = Named::default();
     if !budgets.is_empty() {
-        let groups = together(&tiers);
-        tests.extend(groups.iter().map(|group| tiers_test(journey, &budgets, group, &tiers, &mut named)));
+        for group in together(&tiers) {
+            tiers_test(journey, &budgets, &group, &tiers, &mut named, out);
+        }
     }
     if let Some(first) = tiers.first()
         && budgets.contains(&Budget::Availability)
@@ -38,19 +49,14 @@ pub(crate) fn document(journey: &Journey) -> Yaml {
             kinds.push("domain");
         }
         if !kinds.is_empty() {
-            tests.push(contributor_test(journey, first, &kinds));
+            contributor_test(journey, first, &kinds, out);
         }
     }
     if !tiers.is_empty() && !budgets.is_empty() {
-        tests.push(incomplete_test(journey, &budgets, &tiers, &mut named));
+        incomplete_test(journey, &budgets, &tiers, &mut named, out);
     }
-    tests.push(absent_test(journey));
-    tests.push(evidence_test(journey));
-    map([
-        ("rule_files", Yaml::List(vec!["alerts.yaml".into()])),
-        ("evaluation_interval", "1m".into()),
-        ("tests", Yaml::List(tests)),
-    ])
+    absent_test(journey, out);
+    evidence_test(journey, out);
 }
 
 /// What a series is during a phase.
@@ -77,43 +83,70 @@ fn phased(phases: &[(u64, Value)]) -> String {
     };
     for (index, &(samples, value)) in phases.iter().enumerate() {
         text.push_str(if index > 0 { " " } else { "" });
-        let _ = match value {
-            Value::Number(value) if value.is_finite() => write!(text, "{value}x{}", samples - 1),
-            Value::Number(_) => {
-                repeated(&mut text, "Inf", samples);
-                Ok(())
+        match value {
+            Value::Number(value) if value.is_finite() => {
+                number(value, &mut text);
+                let _ = write!(text, "x{}", samples - 1);
             }
-            Value::NotANumber => {
-                repeated(&mut text, "NaN", samples);
-                Ok(())
+            Value::Number(_) => repeated(&mut text, "Inf", samples),
+            Value::NotANumber => repeated(&mut text, "NaN", samples),
+            Value::Gone => {
+                let _ = write!(text, "stale _x{}", samples - 1);
             }
-            Value::Gone => write!(text, "stale _x{}", samples - 1),
-        };
+        }
     }
     text
 }
 
+/// A finite number, exactly. Whole ones are most of them, and written as such in a quarter of the time.
+fn number(value: f64, out: &mut String) {
+    const WHOLE: f64 = 1e15;
+    let _ = if (0.0..WHOLE).contains(&value) && value.fract() == 0.0 && value.is_sign_positive() {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "whole, within 0 and 1e15"
+        )]
+        let whole = value as u64;
+        write!(out, "{whole}")
+    } else {
+        write!(out, "{value}")
+    };
+}
+
 /// A series of all traffic: it carries no `variant`.
-fn series(name: &str, journey: &Journey, more: &str) -> String {
-    let comma = if more.is_empty() { "" } else { "," };
-    format!("{name}{{journey=\"{}\"{comma}{more}}}", journey.name)
+fn series(name: &str, journey: &Journey, more: &[&str]) -> String {
+    let lengths: usize = more.iter().map(|part| part.len()).sum();
+    let mut text = String::with_capacity(name.len() + journey.name.len() + lengths + "{journey=\"\"}".len());
+    for part in [name, "{journey=\"", &journey.name, "\""].iter().chain(more) {
+        text.push_str(part);
+    }
+    text.push('}');
+    text
 }
 
-fn over(name: &str, journey: &Journey, window: Window) -> String {
-    series(name, journey, &format!("window=\"{window}\""))
+fn over(name: &str, journey: &Journey, window: &str) -> String {
+    series(name, journey, &[",window=\"", window, "\""])
 }
 
-fn input(series: String, values: String) -> Yaml {
-    map([("series", series.into()), ("values", values.into())])
+fn input(out: &mut Writer<'_>, series: &str, values: &str) {
+    out.item(|out| {
+        out.text("series", series).text("values", values);
+    });
 }
 
-fn test(name: String, inputs: Vec<Yaml>, checks: Vec<Yaml>) -> Yaml {
-    map([
-        ("name", name.into()),
-        ("interval", "1m".into()),
-        ("input_series", Yaml::List(inputs)),
-        ("alert_rule_test", Yaml::List(checks)),
-    ])
+fn test(
+    out: &mut Writer<'_>,
+    name: &str,
+    inputs: impl FnOnce(&mut Writer<'_>),
+    checks: impl FnOnce(&mut Writer<'_>),
+) {
+    out.item(|out| {
+        out.text("name", name)
+            .word("interval", "1m")
+            .list("input_series", inputs)
+            .list("alert_rule_test", checks);
+    });
 }
 
 /// Alerts that are expected more than once in a file: written where they come first, named from there on.
@@ -121,34 +154,40 @@ fn test(name: String, inputs: Vec<Yaml>, checks: Vec<Yaml>) -> Yaml {
 struct Named(Vec<String>);
 
 impl Named {
-    fn get(&mut self, name: &str, write: impl FnOnce() -> Yaml) -> Yaml {
+    fn write(&mut self, name: &str, out: &mut Writer<'_>, write: impl FnOnce(&mut Writer<'_>)) {
         if self.0.iter().any(|known| known == name) {
-            return Yaml::Alias(name.to_owned());
+            out.alias(name);
+        } else {
+            self.0.push(name.to_owned());
+            out.anchored(name, write);
         }
-        self.0.push(name.to_owned());
-        Yaml::Anchored(name.to_owned(), Box::new(write()))
     }
 }
 
-fn check(at: u64, name: &'static str, expected: Vec<Yaml>) -> Yaml {
-    map([("eval_time", minutes(at).into()), ("alertname", name.into()), ("exp_alerts", Yaml::List(expected))])
+fn check(out: &mut Writer<'_>, at: u64, name: &'static str, expected: impl FnOnce(&mut Writer<'_>)) {
+    out.item(|out| {
+        out.word("eval_time", &minutes(at)).word("alertname", name).list("exp_alerts", expected);
+    });
 }
 
 /// One expected alert; templates in the annotations are given their values by `fill`.
 fn expected(
-    labels: Vec<(String, String)>,
+    out: &mut Writer<'_>,
+    labels: &Labels,
     annotations: Vec<(&'static str, String)>,
     fill: &dyn Fn(String) -> String,
-) -> Yaml {
-    let filled: Vec<(&'static str, String)> =
-        annotations.into_iter().map(|(key, text)| (key, fill(text))).collect();
-    map([("exp_labels", table(&labels)), ("exp_annotations", table(&filled))])
+) {
+    out.map("exp_labels", |out| pairs(out, labels)).map("exp_annotations", |out| {
+        for (key, text) in annotations {
+            out.text(key, &fill(text));
+        }
+    });
 }
 
-fn with(journey: &Journey, severity: &str, tier: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+fn with(journey: &Journey, severity: &str, tier: &str, more: &[(&'static str, &str)]) -> Labels {
     let mut labels = alert::labels(journey, severity, tier);
-    labels.push(("journey".to_owned(), journey.name.clone()));
-    labels.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    labels.push(("journey".into(), journey.name.clone()));
+    labels.extend(more.iter().map(|(key, value)| ((*key).into(), (*value).to_owned())));
     labels
 }
 
@@ -180,24 +219,26 @@ fn together(tiers: &[Tier]) -> Vec<Vec<&Tier>> {
 /// its short window, and the proven one.
 type Phase = (u64, [Value; 3]);
 
-/// Whether the alert of `tier` fires at a minute of these phases, as Prometheus goes about it: a condition that holds for
+/// Whether the alert of `tier` fires at each minute of these phases, as Prometheus goes about it: a condition that holds for
 /// long enough fires, and what fires is kept for a while after it ends.
-fn fires_at(tier: &Tier, phases: &[Phase], at: u64) -> bool {
+fn firing(tier: &Tier, phases: &[Phase]) -> Vec<bool> {
     let above = |value: Value, limit: f64| matches!(value, Value::Number(value) if value > limit);
-    let holds = |[long, short, proven]: [Value; 3]| {
-        above(long, tier.rate) && above(short, tier.rate) && above(proven, 1.0)
-    };
-    let minutes = phases.iter().flat_map(|&(minutes, values)| (0..minutes).map(move |_| values)).zip(0..=at);
     let (mut since, mut ended, mut firing) = (None, None, false);
-    for (values, minute) in minutes {
-        if holds(values) {
-            ended = None;
-            firing |= minute - *since.get_or_insert(minute) >= tier.urgency.hold_minutes();
-        } else if !firing || minute - *ended.get_or_insert(minute) >= tier.urgency.keep_minutes() {
-            (since, ended, firing) = (None, None, false);
+    let (mut all, mut minute) = (Vec::new(), 0);
+    for &(minutes, [long, short, proven]) in phases {
+        let holds = above(long, tier.rate) && above(short, tier.rate) && above(proven, 1.0);
+        for _ in 0..minutes {
+            if holds {
+                ended = None;
+                firing |= minute - *since.get_or_insert(minute) >= tier.urgency.hold_minutes();
+            } else if !firing || minute - *ended.get_or_insert(minute) >= tier.urgency.keep_minutes() {
+                (since, ended, firing) = (None, None, false);
+            }
+            all.push(firing);
+            minute += 1;
         }
     }
-    firing
+    all
 }
 
 /// What the series of a tier are while it is tested: `burn` is a rate beyond every threshold.
@@ -237,213 +278,248 @@ fn seen_by(other: &Tier, group: &[(&Tier, [Phase; 9])]) -> Option<[Phase; 9]> {
 
 /// The alerts of the tiers of `group` as they should behave, and of `all` others as they do over the same windows:
 /// promtool asks for every alert of a name.
-fn tiers_test(
+fn tiers_test<'t>(
     journey: &Journey,
     budgets: &[Budget],
-    group: &[&Tier],
-    all: &[Tier],
+    group: &[&'t Tier],
+    all: &'t [Tier],
     named: &mut Named,
-) -> Yaml {
+    out: &mut Writer<'_>,
+) {
     let mut burn = 1000.0;
     while group.iter().any(|tier| burn <= tier.rate) {
         burn *= 10.0;
     }
-    let group: Vec<(&Tier, [Phase; 9])> = group.iter().map(|tier| (*tier, phases_of(tier, burn))).collect();
+    let group: Vec<(&'t Tier, [Phase; 9])> =
+        group.iter().map(|tier| (*tier, phases_of(tier, burn))).collect();
     let others = all.iter().filter(|other| group.iter().all(|(tier, _)| tier.label != other.label));
-    let others: Vec<_> = others.filter_map(|other| Some((other, seen_by(other, &group)?))).collect();
-    let Some(&(first, times)) = group.first() else { return Yaml::List(Vec::new()) };
+    let others: Vec<(&'t Tier, Vec<bool>)> =
+        others.filter_map(|other| Some((other, firing(other, &seen_by(other, &group)?)))).collect();
+    let Some(&(first, times)) = group.first() else { return };
     let component = journey.components.first().map_or("", |component| component.name.as_str());
     let total: u64 = times.iter().map(|(minutes, _)| minutes).sum();
     let start = |phase: usize| times[..phase].iter().map(|(minutes, _)| minutes).sum::<u64>();
     let end = |phase: usize| start(phase + 1) - 1;
     let (hold, keep) = (first.urgency.hold_minutes(), first.urgency.keep_minutes());
-    let (mut inputs, mut checks) = (Vec::new(), Vec::new());
-    for &budget in budgets {
-        let share = match budget {
-            Budget::Availability => catalog::COMPONENT_BUDGET_SHARE,
-            Budget::Latency => catalog::COMPONENT_LATENCY_SHARE,
-        };
-        for (tier, phases) in &group {
-            let of = |index: usize| phased(&phases.map(|(minutes, phase)| (minutes, phase[index])));
-            let component = format!("window=\"{}\",component=\"{component}\"", tier.long);
-            inputs.extend([
-                input(over(pessimistic(budget), journey, tier.long), of(0)),
-                input(over(pessimistic(budget), journey, tier.short), of(1)),
-                input(over(proven(budget), journey, tier.long), of(2)),
-                input(series(share, journey, &component), format!("0.9x{}", total - 1)),
-            ]);
-        }
-        let fill = |text: String| filled(&text, component);
-        let mut alert_of = |tier: &Tier| {
-            named.get(&format!("{}-{}", budget.name(), tier.label), || {
-                let labels = with(journey, &tier.severity, &tier.label, &[]);
-                expected(labels, alert::annotations(journey, budget, tier), &fill)
-            })
-        };
-        for (at, fire) in [
-            (end(0), false),
-            (start(1) + hold - 1, false),
-            (end(1), true),
-            (start(2) + keep - 1, true),
-            (end(2), false),
-            (end(3), false),
-            (end(4), false),
-            (end(5), true),
-            (end(6), false),
-            (end(7), false),
-            (end(8), false),
-        ] {
-            let own = group.iter().map(|(tier, _)| *tier).filter(|_| fire);
-            let too = others.iter().filter(|(other, phases)| fires_at(other, phases, at));
-            let fired = own.chain(too.map(|(other, _)| *other));
-            checks.push(check(at, budget.alert(), fired.map(&mut alert_of).collect()));
-        }
-    }
+    // The same for each budget.
+    let values: Vec<[String; 3]> = group
+        .iter()
+        .map(|(_, phases)| [0, 1, 2].map(|of| phased(&phases.map(|(minutes, phase)| (minutes, phase[of])))))
+        .collect();
+    let share = format!("0.9x{}", total - 1);
+    let minutes: Vec<(u64, Vec<&Tier>)> = [
+        (end(0), false),
+        (start(1) + hold - 1, false),
+        (end(1), true),
+        (start(2) + keep - 1, true),
+        (end(2), false),
+        (end(3), false),
+        (end(4), false),
+        (end(5), true),
+        (end(6), false),
+        (end(7), false),
+        (end(8), false),
+    ]
+    .into_iter()
+    .map(|(at, fire)| {
+        let own = group.iter().map(|(tier, _)| *tier).filter(|_| fire);
+        let fires = |firing: &[bool]| usize::try_from(at).is_ok_and(|at| firing.get(at) == Some(&true));
+        let too = others.iter().filter(|(_, firing)| fires(firing)).map(|(other, _)| *other);
+        (at, own.chain(too).collect())
+    })
+    .collect();
     let labels: Vec<&str> = group.iter().map(|(tier, _)| tier.label.as_str()).collect();
-    test(
-        format!(
-            "{}: normal, burning, reset, threshold, unproven, +Inf, normal, NaN, stale",
-            labels.join(", ")
-        ),
-        inputs,
-        checks,
-    )
+    let name = format!(
+        "{}: normal, burning, reset, threshold, unproven, +Inf, normal, NaN, stale",
+        labels.join(", ")
+    );
+    let inputs = |out: &mut Writer<'_>| {
+        for &budget in budgets {
+            let share_of = match budget {
+                Budget::Availability => catalog::COMPONENT_BUDGET_SHARE,
+                Budget::Latency => catalog::COMPONENT_LATENCY_SHARE,
+            };
+            for ((tier, _), [long, short, proof]) in group.iter().zip(&values) {
+                input(out, &over(pessimistic(budget), journey, &tier.long_text), long);
+                input(out, &over(pessimistic(budget), journey, &tier.short_text), short);
+                input(out, &over(proven(budget), journey, &tier.long_text), proof);
+                let of = [",window=\"", &tier.long_text, "\",component=\"", component, "\""];
+                input(out, &series(share_of, journey, &of), &share);
+            }
+        }
+    };
+    let checks = |out: &mut Writer<'_>| {
+        for &budget in budgets {
+            for (at, fired) in &minutes {
+                check(out, *at, budget.alert(), |out| {
+                    for tier in fired {
+                        named.write(&[budget.name(), "-", &tier.label].concat(), out, |out| {
+                            let labels = with(journey, &tier.severity, &tier.label, &[]);
+                            let annotations = alert::annotations(journey, budget, tier);
+                            expected(out, &labels, annotations, &|text| filled(&text, component));
+                        });
+                    }
+                });
+            }
+        }
+    };
+    test(out, &name, inputs, checks);
 }
 
-fn contributor_test(journey: &Journey, tier: &Tier, kinds: &[&str]) -> Yaml {
+fn contributor_test(journey: &Journey, tier: &Tier, kinds: &[&'static str], out: &mut Writer<'_>) {
     let budget = Budget::Availability;
     let burn = values(&[Value::Number(2.0)], 30);
     let shares = phased(&[(10, Value::Number(0.9)), (20, Value::Number(0.2))]);
-    let mut inputs = vec![
-        input(over(pessimistic(budget), journey, tier.long), burn.clone()),
-        input(over(pessimistic(budget), journey, tier.short), burn.clone()),
-        input(over(proven(budget), journey, tier.long), burn),
-    ];
-    let mut checks = Vec::new();
-    for &kind in kinds {
-        let (name, share, member) = match kind {
-            "component" => (
-                alert::COMPONENT_ALERT,
-                catalog::COMPONENT_BUDGET_SHARE,
-                journey.components.first().map_or("", |component| component.name.as_str()),
-            ),
-            _ => (
-                alert::DOMAIN_ALERT,
-                catalog::DOMAIN_BUDGET_SHARE,
-                journey.domains.first().map_or("", |domain| domain.name.as_str()),
-            ),
-        };
-        let member_of = format!("window=\"{}\",{kind}=\"{member}\"", tier.long);
-        inputs.push(input(series(share, journey, &member_of), shares.clone()));
-        let fill = |text: String| filled(&text, member);
-        let fires = expected(
-            with(journey, "info", "contributor", &[(kind, member)]),
-            alert::contributor_annotations(journey, kind),
-            &fill,
-        );
-        checks.extend([check(5, name, vec![fires]), check(28, name, Vec::new())]);
-    }
-    test(format!("the {} that dominates is named while it does", kinds.join(" or ")), inputs, checks)
+    let all = kinds.iter().map(|&kind| match kind {
+        "component" => (
+            kind,
+            alert::COMPONENT_ALERT,
+            catalog::COMPONENT_BUDGET_SHARE,
+            journey.components.first().map_or("", |component| component.name.as_str()),
+        ),
+        _ => (
+            kind,
+            alert::DOMAIN_ALERT,
+            catalog::DOMAIN_BUDGET_SHARE,
+            journey.domains.first().map_or("", |domain| domain.name.as_str()),
+        ),
+    });
+    let inputs = |out: &mut Writer<'_>| {
+        input(out, &over(pessimistic(budget), journey, &tier.long_text), &burn);
+        input(out, &over(pessimistic(budget), journey, &tier.short_text), &burn);
+        input(out, &over(proven(budget), journey, &tier.long_text), &burn);
+        for (kind, _, share, member) in all.clone() {
+            let of = [",window=\"", &tier.long_text, "\",", kind, "=\"", member, "\""];
+            input(out, &series(share, journey, &of), &shares);
+        }
+    };
+    let checks = |out: &mut Writer<'_>| {
+        for (kind, name, _, member) in all.clone() {
+            check(out, 5, name, |out| {
+                out.item(|out| {
+                    let labels = with(journey, "info", "contributor", &[(kind, member)]);
+                    let annotations = alert::contributor_annotations(journey, kind);
+                    expected(out, &labels, annotations, &|text| filled(&text, member));
+                });
+            });
+            check(out, 28, name, nothing);
+        }
+    };
+    let name = format!("the {} that dominates is named while it does", kinds.join(" or "));
+    test(out, &name, inputs, checks);
 }
 
+/// No alert is expected.
+const fn nothing(_: &mut Writer<'_>) {}
+
 /// Every tier's long window turns NaN, recovers, goes stale, recovers.
-fn incomplete_test(journey: &Journey, budgets: &[Budget], tiers: &[Tier], named: &mut Named) -> Yaml {
+fn incomplete_test(
+    journey: &Journey,
+    budgets: &[Budget],
+    tiers: &[Tier],
+    named: &mut Named,
+    out: &mut Writer<'_>,
+) {
     let (all, long) = windows(tiers);
     let healthy = Value::Number(0.0);
-    let during = |broken: &dyn Fn(&Tier) -> bool| -> Vec<Value> {
+    let during = |broken: &dyn Fn(&Tier) -> bool| -> String {
         let mut phases = vec![healthy];
         for tier in tiers {
             let states = if broken(tier) { [Value::NotANumber, healthy, Value::Gone] } else { [healthy; 3] };
             phases.extend(states);
             phases.push(healthy);
         }
-        phases
+        values(&phases, GUARD_PHASE)
     };
-    let mut inputs = vec![input(
-        series(catalog::MODEL_INFO, journey, "digest=\"d\""),
-        format!("1x{}", GUARD_PHASE * (4 * tiers.len() as u64 + 1) - 1),
-    )];
-    for &budget in budgets {
-        for &window in &all {
-            let phases = during(&|tier: &Tier| tier.long == window);
-            inputs.push(input(over(pessimistic(budget), journey, window), values(&phases, GUARD_PHASE)));
+    // The same for each budget.
+    let read: Vec<(String, String)> =
+        all.iter().map(|window| (window.to_string(), during(&|tier| tier.long == *window))).collect();
+    let healthy = during(&|_| false);
+    let inputs = |out: &mut Writer<'_>| {
+        let known = format!("1x{}", GUARD_PHASE * (4 * tiers.len() as u64 + 1) - 1);
+        input(out, &series(catalog::MODEL_INFO, journey, &[DIGEST]), &known);
+        for &budget in budgets {
+            for (window, values) in &read {
+                input(out, &over(pessimistic(budget), journey, window), values);
+            }
+            for (window, _) in all.iter().zip(&read).filter(|(window, _)| long.contains(window)) {
+                input(out, &over(proven(budget), journey, &window.to_string()), &healthy);
+            }
         }
-        for &window in &long {
-            let phases = during(&|_: &Tier| false);
-            inputs.push(input(over(proven(budget), journey, window), values(&phases, GUARD_PHASE)));
+    };
+    let checks = |out: &mut Writer<'_>| {
+        let end = |phase: u64| (phase + 1) * GUARD_PHASE - 1;
+        check(out, end(0), guard::INCOMPLETE, nothing);
+        for index in 0..tiers.len() as u64 {
+            for (phase, fired) in [(1, true), (2, false), (3, true), (4, false)] {
+                check(out, end(4 * index + phase), guard::INCOMPLETE, |out| {
+                    if fired {
+                        named.write("incomplete", out, |out| guard_fires(journey, guard::INCOMPLETE, out));
+                    }
+                });
+            }
         }
-    }
-    let mut fires = || {
-        let alert = named.get("incomplete", || {
-            let labels = with(journey, &guard::severity(journey), "guard", &[]);
-            expected(labels, guard::annotations(journey, guard::INCOMPLETE), &|text| text)
+    };
+    test(out, "a tier whose signal is NaN or gone has its guard", inputs, checks);
+}
+
+/// A further matcher of the series that says that a model is there.
+const DIGEST: &str = ",digest=\"d\"";
+
+/// The expected alert of a guard that is as urgent as a page.
+fn guard_fires(journey: &Journey, name: &str, out: &mut Writer<'_>) {
+    let labels = with(journey, &guard::severity(journey), "guard", &[]);
+    expected(out, &labels, guard::annotations(journey, name), &|text| text);
+}
+
+fn absent_test(journey: &Journey, out: &mut Writer<'_>) {
+    let inputs = |out: &mut Writer<'_>| {
+        let known = values(&[Value::Number(1.0), Value::Gone, Value::Number(1.0)], GUARD_PHASE);
+        input(out, &series(catalog::MODEL_INFO, journey, &[DIGEST]), &known);
+    };
+    let checks = |out: &mut Writer<'_>| {
+        check(out, 9, guard::ABSENT, nothing);
+        check(out, 10 + guard::HOLD_MINUTES - 1, guard::ABSENT, nothing);
+        check(out, 19, guard::ABSENT, |out| {
+            out.item(|out| guard_fires(journey, guard::ABSENT, out));
         });
-        vec![alert]
+        check(out, 29, guard::ABSENT, nothing);
     };
-    let end = |phase: u64| (phase + 1) * GUARD_PHASE - 1;
-    let mut checks = vec![check(end(0), guard::INCOMPLETE, Vec::new())];
-    for index in 0..tiers.len() as u64 {
-        for (phase, fired) in [(1, true), (2, false), (3, true), (4, false)] {
-            let expected = if fired { fires() } else { Vec::new() };
-            checks.push(check(end(4 * index + phase), guard::INCOMPLETE, expected));
+    test(out, "silence is not health: the proxy is gone, then back", inputs, checks);
+}
+
+fn evidence_test(journey: &Journey, out: &mut Writer<'_>) {
+    let phases = |healthy: f64, bad: f64| {
+        values(&[Value::Number(healthy), Value::Number(bad), Value::Number(healthy)], GUARD_PHASE)
+    };
+    let inputs = |out: &mut Writer<'_>| {
+        input(out, &series(catalog::EVIDENCE_AGE, journey, &[]), &phases(10.0, 300.0));
+        let flag = phases(0.0, 1.0);
+        for reason in ["upstream", "no_traffic", "retention"] {
+            let of = [",reason=\"", reason, "\""];
+            input(out, &series(catalog::EVIDENCE_MISSING, journey, &of), &flag);
         }
-    }
-    test("a tier whose signal is NaN or gone has its guard".to_owned(), inputs, checks)
-}
-
-fn absent_test(journey: &Journey) -> Yaml {
-    let inputs = vec![input(
-        series(catalog::MODEL_INFO, journey, "digest=\"d\""),
-        values(&[Value::Number(1.0), Value::Gone, Value::Number(1.0)], GUARD_PHASE),
-    )];
-    let fires = expected(
-        with(journey, &guard::severity(journey), "guard", &[]),
-        guard::annotations(journey, guard::ABSENT),
-        &|text| text,
-    );
-    let checks = vec![
-        check(9, guard::ABSENT, Vec::new()),
-        check(10 + guard::HOLD_MINUTES - 1, guard::ABSENT, Vec::new()),
-        check(19, guard::ABSENT, vec![fires]),
-        check(29, guard::ABSENT, Vec::new()),
-    ];
-    test("silence is not health: the proxy is gone, then back".to_owned(), inputs, checks)
-}
-
-fn evidence_test(journey: &Journey) -> Yaml {
-    let flag = [Value::Number(0.0), Value::Number(1.0), Value::Number(0.0)];
-    let reason = |reason: &str| series(catalog::EVIDENCE_MISSING, journey, &format!("reason=\"{reason}\""));
-    let inputs = vec![
-        input(
-            series(catalog::EVIDENCE_AGE, journey, ""),
-            values(&[Value::Number(10.0), Value::Number(300.0), Value::Number(10.0)], GUARD_PHASE),
-        ),
-        input(reason("upstream"), values(&flag, GUARD_PHASE)),
-        input(reason("no_traffic"), values(&flag, GUARD_PHASE)),
-        input(reason("retention"), values(&flag, GUARD_PHASE)),
-    ];
-    let old = expected(
-        with(journey, &guard::severity(journey), "guard", &[]),
-        guard::annotations(journey, guard::OLD),
-        &|text| text,
-    );
-    let missing = |name: &'static str, severity: String, reason: &'static str| {
-        let fill = move |text: String| filled(&text, reason);
-        let labels = with(journey, &severity, "guard", &[("reason", reason)]);
-        vec![expected(labels, guard::annotations(journey, name), &fill)]
     };
-    let mut checks = vec![
-        check(9, guard::OLD, Vec::new()),
-        check(19, guard::OLD, vec![old]),
-        check(29, guard::OLD, Vec::new()),
-    ];
-    for (name, severity, reason) in [
-        (guard::MISSING, guard::severity(journey), "upstream"),
-        (guard::WEAK, guard::weak_severity(journey), "no_traffic"),
-    ] {
-        checks.push(check(9, name, Vec::new()));
-        checks.push(check(19, name, missing(name, severity, reason)));
-        checks.push(check(29, name, Vec::new()));
-    }
-    test("old and missing evidence is said".to_owned(), inputs, checks)
+    let checks = |out: &mut Writer<'_>| {
+        check(out, 9, guard::OLD, nothing);
+        check(out, 19, guard::OLD, |out| {
+            out.item(|out| guard_fires(journey, guard::OLD, out));
+        });
+        check(out, 29, guard::OLD, nothing);
+        for (name, severity, reason) in [
+            (guard::MISSING, guard::severity(journey), "upstream"),
+            (guard::WEAK, guard::weak_severity(journey), "no_traffic"),
+        ] {
+            check(out, 9, name, nothing);
+            check(out, 19, name, |out| {
+                out.item(|out| {
+                    let labels = with(journey, &severity, "guard", &[("reason", reason)]);
+                    let annotations = guard::annotations(journey, name);
+                    expected(out, &labels, annotations, &|text| filled(&text, reason));
+                });
+            });
+            check(out, 29, name, nothing);
+        }
+    };
+    test(out, "old and missing evidence is said", inputs, checks);
 }

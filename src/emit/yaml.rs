@@ -1,125 +1,137 @@
 //! YAML that people review: keys in the order given, one spelling for each value, one field a line, so that equal input
-//! gives equal bytes and a small change a small difference.
+//! gives equal bytes and a small change a small difference. It is written straight into the text: a fleet's rules and their
+//! tests are millions of lines.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::yaml_scalar::{in_block, is_block};
 
-/// A document under construction.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Yaml {
-    /// Text, quoted where it would read as something else; several lines become a literal block.
-    Text(Cow<'static, str>),
-    Count(usize),
-    /// A list.
-    List(Vec<Yaml>),
-    /// A mapping, in this order.
-    Map(Vec<(Cow<'static, str>, Yaml)>),
-    /// A collection with a name by which [`Yaml::Alias`] repeats it further down.
-    Anchored(String, Box<Yaml>),
+/// Writes a document whose root is a mapping, behind what the text holds.
+pub(crate) struct Writer<'o> {
+    out: &'o mut String,
+    /// Of the lines to come, in steps of two columns.
+    depth: usize,
+    /// The next field stands behind the dash of its item.
+    behind_dash: bool,
+}
+
+impl<'o> Writer<'o> {
+    pub(crate) fn new(out: &'o mut String) -> Self {
+        Self { out, depth: 0, behind_dash: false }
+    }
+
+    fn key(&mut self, key: &str) {
+        if !std::mem::take(&mut self.behind_dash) {
+            indent(self.depth, self.out);
+        }
+        in_block(key, self.out);
+        self.out.push(':');
+    }
+
+    /// A text, quoted where it would read as something else; several lines become a literal block.
+    pub(crate) fn text(&mut self, key: &str, text: &str) -> &mut Self {
+        self.key(key);
+        if is_block(text) {
+            block(text, self.depth + 1, self.out);
+        } else {
+            self.out.push(' ');
+            in_block(text, self.out);
+            self.out.push('\n');
+        }
+        self
+    }
+
+    /// Words of the program's own that need no quotes, durations among them.
+    pub(crate) fn word(&mut self, key: &'static str, word: &str) -> &mut Self {
+        self.key(key);
+        self.out.push(' ');
+        self.out.push_str(word);
+        self.out.push('\n');
+        self
+    }
+
+    pub(crate) fn count(&mut self, key: &str, count: usize) -> &mut Self {
+        self.key(key);
+        let _ = writeln!(self.out, " {count}");
+        self
+    }
+
+    /// A mapping.
+    pub(crate) fn map(&mut self, key: &str, fill: impl FnOnce(&mut Self)) -> &mut Self {
+        self.collection(key, " {}\n", fill)
+    }
+
+    /// A list, of [`Writer::item`] and the like.
+    pub(crate) fn list(&mut self, key: &str, fill: impl FnOnce(&mut Self)) -> &mut Self {
+        self.collection(key, " []\n", fill)
+    }
+
+    fn collection(&mut self, key: &str, empty: &str, fill: impl FnOnce(&mut Self)) -> &mut Self {
+        self.key(key);
+        self.out.push('\n');
+        let start = self.out.len();
+        self.depth += 1;
+        fill(self);
+        self.depth -= 1;
+        if self.out.len() == start {
+            self.out.pop();
+            self.out.push_str(empty);
+        }
+        self
+    }
+
+    /// An item that is a mapping of at least one field.
+    pub(crate) fn item(&mut self, fill: impl FnOnce(&mut Self)) -> &mut Self {
+        indent(self.depth, self.out);
+        self.out.push_str("- ");
+        self.behind_dash = true;
+        self.depth += 1;
+        fill(self);
+        self.depth -= 1;
+        self.behind_dash = false;
+        self
+    }
+
+    /// An item with a name by which [`Writer::alias`] repeats it further down; the name needs no quotes.
+    pub(crate) fn anchored(&mut self, name: &str, fill: impl FnOnce(&mut Self)) -> &mut Self {
+        self.reference('&', name);
+        self.depth += 1;
+        fill(self);
+        self.depth -= 1;
+        self
+    }
+
     /// What was written under that name.
-    Alias(String),
-}
-
-impl From<&'static str> for Yaml {
-    fn from(text: &'static str) -> Self {
-        Self::Text(Cow::Borrowed(text))
+    pub(crate) fn alias(&mut self, name: &str) -> &mut Self {
+        self.reference('*', name);
+        self
     }
-}
 
-impl From<String> for Yaml {
-    fn from(text: String) -> Self {
-        Self::Text(Cow::Owned(text))
+    fn reference(&mut self, sign: char, name: &str) {
+        indent(self.depth, self.out);
+        self.out.push_str("- ");
+        self.out.push(sign);
+        self.out.push_str(name);
+        self.out.push('\n');
     }
-}
 
-impl From<usize> for Yaml {
-    fn from(value: usize) -> Self {
-        Self::Count(value)
+    /// An item that is a text on one line.
+    pub(crate) fn text_item(&mut self, text: &str) -> &mut Self {
+        indent(self.depth, self.out);
+        self.out.push_str("- ");
+        in_block(text, self.out);
+        self.out.push('\n');
+        self
     }
-}
 
-impl From<Vec<Yaml>> for Yaml {
-    fn from(items: Vec<Yaml>) -> Self {
-        Self::List(items)
-    }
-}
-
-/// A mapping of these fields.
-pub(crate) fn map<const N: usize>(fields: [(&'static str, Yaml); N]) -> Yaml {
-    Yaml::Map(fields.into_iter().map(|(key, value)| (Cow::Borrowed(key), value)).collect())
-}
-
-/// What stands before the value to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Root,
-    /// `key:`
-    Field,
-    /// `-`
-    Item,
-    /// `- &name`
-    Anchor,
-}
-
-/// Writes `value`, a mapping or a list, behind what `out` holds; it ends with a line break.
-pub(crate) fn render(value: &Yaml, out: &mut String) {
-    write(value, Place::Root, 0, out);
-}
-
-/// `depth` is that of the lines of `value`, in steps of two columns.
-fn write(value: &Yaml, place: Place, depth: usize, out: &mut String) {
-    match value {
-        Yaml::Text(text) if is_block(text) => block(text, depth, out),
-        Yaml::Text(text) => {
-            out.push(' ');
-            in_block(text, out);
-            out.push('\n');
+    /// Lines of comment.
+    pub(crate) fn comment(&mut self, lines: &str) -> &mut Self {
+        for line in lines.lines() {
+            indent(self.depth, self.out);
+            self.out.push_str(line);
+            self.out.push('\n');
         }
-        Yaml::Count(count) => {
-            let _ = writeln!(out, " {count}");
-        }
-        Yaml::List(items) if items.is_empty() => out.push_str(" []\n"),
-        Yaml::Map(fields) if fields.is_empty() => out.push_str(" {}\n"),
-        Yaml::List(items) => {
-            if place != Place::Root {
-                out.push('\n');
-            }
-            for item in items {
-                indent(depth, out);
-                out.push('-');
-                write(item, Place::Item, depth + 1, out);
-            }
-        }
-        Yaml::Map(fields) => {
-            // The first field of an item stands behind its dash.
-            match place {
-                Place::Root => {}
-                Place::Item => out.push(' '),
-                Place::Field | Place::Anchor => out.push('\n'),
-            }
-            let mut behind_dash = place == Place::Item;
-            for (key, value) in fields {
-                if !behind_dash {
-                    indent(depth, out);
-                }
-                behind_dash = false;
-                in_block(key, out);
-                out.push(':');
-                write(value, Place::Field, depth + 1, out);
-            }
-        }
-        Yaml::Anchored(name, value) => {
-            out.push_str(" &");
-            out.push_str(name);
-            write(value, Place::Anchor, depth, out);
-        }
-        Yaml::Alias(name) => {
-            out.push_str(" *");
-            out.push_str(name);
-            out.push('\n');
-        }
+        self
     }
 }
 
@@ -189,22 +201,31 @@ mod tests {
         "&a",
     ];
 
-    fn yaml(value: &Value) -> Yaml {
+    fn field(out: &mut Writer<'_>, key: &str, value: &Value) {
         match value {
-            Value::String(text) => text.clone().into(),
-            Value::Number(number) => Yaml::Count(usize::try_from(number.as_u64().unwrap()).unwrap()),
-            Value::Array(all) => Yaml::List(all.iter().map(yaml).collect()),
+            Value::String(text) => out.text(key, text),
+            Value::Number(number) => out.count(key, usize::try_from(number.as_u64().unwrap()).unwrap()),
+            Value::Array(all) => out.list(key, |out| all.iter().for_each(|value| item(out, value))),
             Value::Object(all) => {
-                Yaml::Map(all.iter().map(|(key, value)| (key.clone().into(), yaml(value))).collect())
+                out.map(key, |out| all.iter().for_each(|(key, value)| field(out, key, value)))
             }
             other => panic!("{other}"),
-        }
+        };
+    }
+
+    fn item(out: &mut Writer<'_>, value: &Value) {
+        match value {
+            Value::String(text) => out.text_item(text),
+            Value::Object(all) => out.item(|out| all.iter().for_each(|(key, value)| field(out, key, value))),
+            other => panic!("{other}"),
+        };
     }
 
     /// Read back by another implementation.
     fn assert_read_back(value: &Value) {
         let mut text = String::new();
-        render(&yaml(value), &mut text);
+        let mut out = Writer::new(&mut text);
+        value.as_object().unwrap().iter().for_each(|(key, value)| field(&mut out, key, value));
         let read: Value = serde_saphyr::from_str(&text).unwrap_or_else(|e| panic!("{e}:\n{text}"));
         assert_eq!(&read, value, "{text}");
     }
@@ -212,7 +233,10 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_as_it_was() {
         for text in TEXTS {
-            assert_read_back(&json!({"k": [text, {"v": text}, {"v": text, "w": 1}, [text]], *text: text}));
+            assert_read_back(&json!({"k": [{"v": text}, {"v": text, "w": 1}], *text: text}));
+            if !text.contains('\n') {
+                assert_read_back(&json!({"k": [text, "a"]}));
+            }
         }
     }
 
@@ -220,16 +244,21 @@ mod tests {
     fn nesting_keeps_its_shape() {
         assert_read_back(&json!({
             "groups": [{"name": "g", "rules": [{"alert": "A", "labels": {"x": "1"}, "none": [], "empty": {}}]}],
-            "nested": [["a", 1], [[]], [], {}, [[{"a": {"b": {"c": [{"d": 1}]}}}]]],
+            "nested": [{"a": {"b": {"c": [{"d": 1}]}}}, {"a": [{"b": ["c"]}], "d": 2}, {"e": {}}],
         }));
     }
 
     #[test]
     fn what_is_named_is_repeated_by_its_name() {
-        let alert = map([("labels", map([("tier", "page".into())]))]);
-        let list = vec![Yaml::Anchored("a".to_owned(), Box::new(alert)), Yaml::Alias("a".to_owned())];
         let mut out = String::new();
-        render(&map([("alerts", Yaml::List(list))]), &mut out);
+        Writer::new(&mut out).list("alerts", |out| {
+            out.anchored("a", |out| {
+                out.map("labels", |out| {
+                    out.text("tier", "page");
+                });
+            });
+            out.alias("a");
+        });
         assert_eq!(out, "alerts:\n  - &a\n    labels:\n      tier: page\n  - *a\n");
         let read: Value = serde_saphyr::from_str(&out).unwrap();
         assert_eq!(read["alerts"][0], read["alerts"][1]);
