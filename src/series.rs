@@ -97,17 +97,25 @@ impl fmt::Display for Labels {
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            _ => out.push(c),
-        }
-    }
-    out.push('"');
+    push_quoted(text, &mut out);
     out
+}
+
+/// [`quoted`], behind what `out` holds.
+fn push_quoted(text: &str, out: &mut String) {
+    out.push('"');
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', '\\', '\n']) {
+        out.push_str(&rest[..at]);
+        out.push_str(match rest.as_bytes()[at] {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            _ => "\\n",
+        });
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+    out.push('"');
 }
 
 /// How a matcher compares.
@@ -145,6 +153,15 @@ pub struct Matcher {
     pub op: MatchOp,
     /// With what.
     pub value: String,
+}
+
+impl Matcher {
+    /// As [`fmt::Display`] prints it, behind what `out` holds.
+    pub fn push_to(&self, out: &mut String) {
+        out.push_str(&self.name);
+        out.push_str(self.op.as_str());
+        push_quoted(&self.value, out);
+    }
 }
 
 impl fmt::Display for Matcher {

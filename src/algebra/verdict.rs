@@ -226,7 +226,7 @@ fn missing_evidence(journey: &Journey, evidence: &Evidence, used: &Used) -> Vec<
             .map(|reason| reason.as_str())
             .collect();
         if !reasons.is_empty() {
-            missing.push(format!("{} ({})", component.name, reasons.join(", ")));
+            missing.push([&component.name, " (", &reasons.join(", "), ")"].concat());
         } else if found.measurement == Measurement::Vacuous {
             missing.push(format!("{} (nothing measured)", component.name));
         }
@@ -246,7 +246,7 @@ fn unmeasured_latency(journey: &Journey, evidence: &Evidence, used: &Used) -> Ve
         Some(Measurement::Figure(_) | Measurement::Vacuous) | None => false,
     };
     let without = |(index, used): (usize, &bool)| {
-        (*used && !measured(index)).then(|| format!("{} (no latency)", journey.components[index].name))
+        (*used && !measured(index)).then(|| [&journey.components[index].name, " (no latency)"].concat())
     };
     used.components.iter().enumerate().filter_map(without).collect()
 }

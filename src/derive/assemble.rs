@@ -296,12 +296,13 @@ impl ComponentResult {
 fn source(telemetry: &Telemetry) -> Option<String> {
     match telemetry {
         Telemetry::Histogram { metric, matchers, .. } => {
-            let matchers: Vec<_> = matchers.iter().map(ToString::to_string).collect();
-            Some(if matchers.is_empty() {
-                metric.clone()
-            } else {
-                format!("{metric}{{{}}}", matchers.join(", "))
-            })
+            let mut text = metric.clone();
+            for (index, matcher) in matchers.iter().enumerate() {
+                text.push_str(if index > 0 { ", " } else { "{" });
+                matcher.push_to(&mut text);
+            }
+            text.push_str(if matchers.is_empty() { "" } else { "}" });
+            Some(text)
         }
         Telemetry::Queries { total, good, latency, .. } => {
             total.as_ref().or(good.as_ref()).or(latency.as_ref()).cloned()
@@ -320,8 +321,8 @@ fn warnings(components: &[ComponentResult], composition: &Composition) -> Vec<Wa
     for component in components {
         for reason in &component.evidence.reasons {
             warnings.push(WarningResult {
-                code: format!("{}{}", WarningResult::OF_EVIDENCE, reason.reason.replace('_', "-")),
-                message: format!("{}: {}", component.name, reason.message),
+                code: [WarningResult::OF_EVIDENCE, &reason.reason.replace('_', "-")].concat(),
+                message: [&component.name, ": ", &reason.message].concat(),
             });
         }
     }

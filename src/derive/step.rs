@@ -61,7 +61,7 @@ impl Step {
             .zip(&node.children)
             .map(|(operator, node)| Self::new(journey, evidence, operator, node))
             .collect();
-        let (substituted, inputs) = substitute(journey, evidence, operator, node);
+        let (substituted, inputs) = substitute(journey, evidence, operator, node, &children);
         Self {
             operator: formula::head(journey, operator),
             keyword: operator.keyword(),
@@ -127,15 +127,15 @@ fn substitute(
     evidence: &Evidence,
     operator: &Operator,
     node: &NodeResult,
+    operands: &[Step],
 ) -> (String, Vec<Input>) {
     let result = node.availability.estimate.get();
-    let heads: Vec<String> =
-        operator.children().into_iter().map(|operand| formula::head(journey, operand)).collect();
+    let heads: Vec<&str> = operands.iter().map(|operand| operand.operator.as_str()).collect();
     let a: Vec<f64> = node.children.iter().map(|child| child.availability.estimate.get()).collect();
     let mut inputs: Vec<Input> = heads
         .iter()
         .zip(&a)
-        .map(|(head, value)| Input { name: format!("A({head})"), value: Some(*value) })
+        .map(|(head, value)| Input { name: ["A(", head, ")"].concat(), value: Some(*value) })
         .collect();
     let mut given = |name: String, value: Option<f64>| inputs.push(Input { name, value });
     let first = a.first().copied().unwrap_or(1.0);

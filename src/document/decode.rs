@@ -207,17 +207,6 @@ impl<'d> Decoder<'d> {
 
     /// Reports fields that break a rule.
     pub(crate) fn obey(&mut self, mapping: NodeId, rule: &Rule) {
-        let entries = match &self.document.node(mapping).content {
-            Content::Mapping(entries) => entries.as_slice(),
-            Content::Scalar { .. } | Content::Sequence(_) => &[],
-        };
-        if let Rule::ExactlyOne(names) | Rule::AtMostOne(names) = rule {
-            let named = |key: NodeId| self.document.text(key).is_some_and(|key| names.contains(&key));
-            match (rule, entries.iter().filter(|(key, _)| named(*key)).count()) {
-                (Rule::AtMostOne(_), 0) | (_, 1) => return,
-                _ => {}
-            }
-        }
         let given = |names: &'static [&'static str]| -> Vec<&'static str> {
             names.iter().copied().filter(|name| self.document.get(mapping, name).is_some()).collect()
         };
@@ -267,7 +256,57 @@ pub(crate) enum Rule {
     Words { beside: &'static [&'static str], field: &'static str, words: &'static [&'static str] },
 }
 
+/// The places among `fields` of those whose presence the rule is about, as bits.
+const fn bits(rule: &Rule, fields: &[&str]) -> u32 {
+    let names: &[&str] = match rule {
+        Rule::ExactlyOne(names) | Rule::AtMostOne(names) => names,
+        Rule::Needs(name, _) => &[*name],
+        Rule::Words { field, .. } => &[*field],
+    };
+    let (mut bits, mut at) = (0, 0);
+    while at < fields.len() {
+        let mut index = 0;
+        while index < names.len() {
+            if is_same(fields[at].as_bytes(), names[index].as_bytes()) {
+                bits |= 1 << at;
+            }
+            index += 1;
+        }
+        at += 1;
+    }
+    bits
+}
+
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
+/// What each rule is about, for a record of these fields.
+pub(crate) const fn masks<const N: usize>(rules: &[Rule], fields: &[&str]) -> [u32; N] {
+    assert!(fields.len() <= 32, "a record has at most 32 fields");
+    let (mut masks, mut at) = ([0; N], 0);
+    while at < N {
+        masks[at] = bits(&rules[at], fields);
+        at += 1;
+    }
+    masks
+}
+
 impl Rule {
+    /// Whether it could be broken where so many of the fields that it is about are there: most records break none, and a
+    /// fleet has a hundred thousand of them.
+    pub(crate) const fn is_at_stake(&self, there: u32) -> bool {
+        match self {
+            Self::ExactlyOne(_) => there != 1,
+            Self::AtMostOne(_) => there > 1,
+            Self::Needs(..) | Self::Words { .. } => there > 0,
+        }
+    }
+
     fn schema(&self) -> Value {
         let required = |names: &[&str]| json!({ "required": names });
         match self {
@@ -342,6 +381,7 @@ macro_rules! record {
             const FIELDS: &'static [&'static str] = &[$($($checked_key,)*)? $($key),*];
             const KNOWN: [&'static str; Self::FIELDS.len()] = [$($($checked_key,)*)? $($key),*];
             const RULES: &'static [$crate::document::decode::Rule] = &[$($($rule),*)?];
+            const MASKS: [u32; Self::RULES.len()] = $crate::document::decode::masks(Self::RULES, Self::FIELDS);
         }
 
         impl $crate::document::decode::Decode for $name {
@@ -349,10 +389,14 @@ macro_rules! record {
                 at: $crate::document::tree::NodeId,
                 decoder: &mut $crate::document::decode::Decoder<'_>,
             ) -> Option<Self> {
-                let mut given = decoder.known_fields(at, &Self::KNOWN)?.into_iter();
-                for rule in Self::RULES {
-                    decoder.obey(at, rule);
+                let given = decoder.known_fields(at, &Self::KNOWN)?;
+                let there = given.iter().rev().fold(0_u32, |bits, node| bits << 1 | u32::from(node.is_some()));
+                for (rule, mask) in Self::RULES.iter().zip(Self::MASKS) {
+                    if rule.is_at_stake((there & mask).count_ones()) {
+                        decoder.obey(at, rule);
+                    }
                 }
+                let mut given = given.into_iter();
                 // In the order in which they are known.
                 $($(
                     let node = given.next().flatten();

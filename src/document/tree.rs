@@ -138,8 +138,8 @@ impl Document {
                     if !key.is_empty()
                         && key.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-') =>
                 {
-                    let dot = if path.is_empty() { "" } else { "." };
-                    let _ = write!(path, "{dot}{key}");
+                    path.push_str(if path.is_empty() { "" } else { "." });
+                    path.push_str(key);
                 }
                 Some(key) => {
                     let _ = write!(path, "[\"{}\"]", shortened(key));

@@ -8,6 +8,18 @@ pub(crate) fn exact(value: f64) -> String {
     format!("{value}")
 }
 
+/// A whole number behind what `out` holds: files of rules hold thousands of them, and most have a few digits.
+pub(crate) fn push_count(value: u64, out: &mut String) {
+    let mut place = 1;
+    while value / place >= 10 {
+        place *= 10;
+    }
+    while place > 0 {
+        out.push(char::from(b'0' + (value / place % 10) as u8));
+        place /= 10;
+    }
+}
+
 /// `1 − value` in decimal arithmetic: 0.995 leaves 0.005. `value` lies in `[0, 1]`.
 pub(crate) fn complement(value: f64) -> String {
     let text = exact(value);
@@ -35,6 +47,15 @@ pub(crate) fn complement(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_have_all_their_digits() {
+        for value in [0, 7, 10, 100, 12_345, 999_999, u64::MAX] {
+            let mut out = String::new();
+            push_count(value, &mut out);
+            assert_eq!(out, value.to_string());
+        }
+    }
 
     #[test]
     fn what_is_left_of_one_is_exact() {

@@ -18,7 +18,7 @@ use super::tier::{Budget, Reach, Tier, tiers};
 use super::yaml_scalar::{anywhere, in_block};
 use crate::derive::Derivation;
 use crate::derive::derivation::{
-    AvailabilityResult, ComponentResult, LatencyResult, Margins, ProbabilityRange, TimeRange,
+    AvailabilityResult, ComponentResult, LatencyResult, Margins, ProbabilityRange, ReasonResult, TimeRange,
 };
 use crate::derive::formula;
 use crate::derive::number::significant;
@@ -120,7 +120,12 @@ impl<'a> Report<'a> {
             );
             remarks.push(Remark { code: NO_LATENCY.to_owned(), message });
         }
+        let mut seen: Vec<&ReasonResult> = Vec::new();
         for reason in self.derivation.components.iter().flat_map(|component| &component.evidence.reasons) {
+            if seen.contains(&reason) {
+                continue;
+            }
+            seen.push(reason);
             let code = format!("evidence-{}", reason.reason.replace('_', "-"));
             if remarks.iter().all(|known| known.code != code || known.message != reason.message) {
                 remarks.push(Remark { code, message: reason.message.clone() });

@@ -134,7 +134,7 @@ fn tree(report: &Report<'_>, out: &mut String) {
         out.push_str("   latency, share");
     }
     out.push('\n');
-    node(report, &report.derivation.derivation, "", "", out);
+    node(report, &report.derivation.derivation, ["", ""], ["", ""], out);
     out.push_str("```\n");
     out.push_str(
         "shared_fate, unknown: lower bounds by dependence alone. Sensitivity, share: of the journey's unavailability.\n",
@@ -150,7 +150,10 @@ fn eight_places(value: f64) -> String {
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0 and 1e8")]
     let scaled = scaled as u64;
-    format!("{}.{:08}", scaled / 100_000_000, scaled % 100_000_000)
+    match scaled {
+        0 => "0.00000000".to_owned(),
+        _ => format!("{}.{:08}", scaled / 100_000_000, scaled % 100_000_000),
+    }
 }
 
 fn cells<'c>(out: &mut String, label: &str, cells: impl Iterator<Item = &'c str>) {
@@ -166,9 +169,9 @@ fn cells<'c>(out: &mut String, label: &str, cells: impl Iterator<Item = &'c str>
     }
 }
 
-/// Draws a node: its name after `lead`, its formula and operands after `below`.
-fn node(report: &Report<'_>, step: &Step, lead: &str, below: &str, out: &mut String) {
-    let label = format!("{lead}{}", formula::name(&step.operator));
+/// Draws a node: its name after `lead`, its formula and operands after `below`. Both are made where they are needed.
+fn node(report: &Report<'_>, step: &Step, lead: [&str; 2], below: [&str; 2], out: &mut String) {
+    let label = [lead[0], lead[1], formula::name(&step.operator)].concat();
     let estimate = decimals(step.availability.estimate);
     if step.children.is_empty() {
         let Some(component) = report.component(&step.operator) else { return };
@@ -191,13 +194,14 @@ fn node(report: &Report<'_>, step: &Step, lead: &str, below: &str, out: &mut Str
     if report.timed {
         let _ = write!(out, "   {}", seconds(step.latency_estimate));
     }
+    let below = below.concat();
     let _ = write!(out, "\n{below}│   ");
     out.push_str(&if is_known(step) { step.equation() } else { step.formula.to_owned() });
     out.push('\n');
     for (index, child) in step.children.iter().enumerate() {
         let last = index + 1 == step.children.len();
         let (branch, stem) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        node(report, child, &format!("{below}{branch}"), &format!("{below}{stem}"), out);
+        node(report, child, [&below, branch], [&below, stem], out);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Target;
+use super::decimal::push_count;
 use super::yaml::Writer;
 
 /// Labels of a rule, in this order.
@@ -35,11 +36,10 @@ pub(crate) struct Group {
 
 /// A duration in Prometheus' notation.
 pub(crate) fn minutes(count: u64) -> String {
-    let (mut text, unit) = if count >= 60 && count.is_multiple_of(60) {
-        ((count / 60).to_string(), 'h')
-    } else {
-        (count.to_string(), 'm')
-    };
+    let mut text = String::with_capacity(8);
+    let (count, unit) =
+        if count >= 60 && count.is_multiple_of(60) { (count / 60, 'h') } else { (count, 'm') };
+    push_count(count, &mut text);
     text.push(unit);
     text
 }
@@ -50,7 +50,7 @@ pub(crate) fn pairs<'p, K: AsRef<str> + 'p>(
     pairs: impl IntoIterator<Item = &'p (K, String)>,
 ) {
     for (key, value) in pairs {
-        out.text(key.as_ref(), value);
+        out.named(key.as_ref(), value);
     }
 }
 

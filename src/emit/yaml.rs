@@ -20,17 +20,26 @@ impl<'o> Writer<'o> {
         Self { out, depth: 0, behind_dash: false }
     }
 
-    fn key(&mut self, key: &str) {
+    /// Keys of the program's own need no quotes.
+    fn key(&mut self, key: &'static str) {
+        if !std::mem::take(&mut self.behind_dash) {
+            indent(self.depth, self.out);
+        }
+        self.out.push_str(key);
+        self.out.push(':');
+    }
+
+    /// A text whose key is not the program's own.
+    pub(crate) fn named(&mut self, key: &str, text: &str) -> &mut Self {
         if !std::mem::take(&mut self.behind_dash) {
             indent(self.depth, self.out);
         }
         in_block(key, self.out);
         self.out.push(':');
+        self.value(text)
     }
 
-    /// A text, quoted where it would read as something else; several lines become a literal block.
-    pub(crate) fn text(&mut self, key: &str, text: &str) -> &mut Self {
-        self.key(key);
+    fn value(&mut self, text: &str) -> &mut Self {
         if is_block(text) {
             block(text, self.depth + 1, self.out);
         } else {
@@ -39,6 +48,12 @@ impl<'o> Writer<'o> {
             self.out.push('\n');
         }
         self
+    }
+
+    /// A text, quoted where it would read as something else; several lines become a literal block.
+    pub(crate) fn text(&mut self, key: &'static str, text: &str) -> &mut Self {
+        self.key(key);
+        self.value(text)
     }
 
     /// Words of the program's own that need no quotes, durations among them.
@@ -50,23 +65,23 @@ impl<'o> Writer<'o> {
         self
     }
 
-    pub(crate) fn count(&mut self, key: &str, count: usize) -> &mut Self {
+    pub(crate) fn count(&mut self, key: &'static str, count: usize) -> &mut Self {
         self.key(key);
         let _ = writeln!(self.out, " {count}");
         self
     }
 
     /// A mapping.
-    pub(crate) fn map(&mut self, key: &str, fill: impl FnOnce(&mut Self)) -> &mut Self {
+    pub(crate) fn map(&mut self, key: &'static str, fill: impl FnOnce(&mut Self)) -> &mut Self {
         self.collection(key, " {}\n", fill)
     }
 
     /// A list, of [`Writer::item`] and the like.
-    pub(crate) fn list(&mut self, key: &str, fill: impl FnOnce(&mut Self)) -> &mut Self {
+    pub(crate) fn list(&mut self, key: &'static str, fill: impl FnOnce(&mut Self)) -> &mut Self {
         self.collection(key, " []\n", fill)
     }
 
-    fn collection(&mut self, key: &str, empty: &str, fill: impl FnOnce(&mut Self)) -> &mut Self {
+    fn collection(&mut self, key: &'static str, empty: &str, fill: impl FnOnce(&mut Self)) -> &mut Self {
         self.key(key);
         self.out.push('\n');
         let start = self.out.len();
@@ -202,12 +217,15 @@ mod tests {
     ];
 
     fn field(out: &mut Writer<'_>, key: &str, value: &Value) {
+        let known =
+            ["k", "w", "groups", "rules", "labels", "none", "empty", "nested", "a", "b", "c", "d", "e"];
+        let own = || known.into_iter().find(|known| *known == key).unwrap();
         match value {
-            Value::String(text) => out.text(key, text),
-            Value::Number(number) => out.count(key, usize::try_from(number.as_u64().unwrap()).unwrap()),
-            Value::Array(all) => out.list(key, |out| all.iter().for_each(|value| item(out, value))),
+            Value::String(text) => out.named(key, text),
+            Value::Number(number) => out.count(own(), usize::try_from(number.as_u64().unwrap()).unwrap()),
+            Value::Array(all) => out.list(own(), |out| all.iter().for_each(|value| item(out, value))),
             Value::Object(all) => {
-                out.map(key, |out| all.iter().for_each(|(key, value)| field(out, key, value)))
+                out.map(own(), |out| all.iter().for_each(|(key, value)| field(out, key, value)))
             }
             other => panic!("{other}"),
         };

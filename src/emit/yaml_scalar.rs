@@ -8,7 +8,8 @@ pub(super) fn is_block(text: &str) -> bool {
     body.as_bytes().contains(&b'\n')
         && !body.starts_with([' ', '\n'])
         && !body.ends_with('\n')
-        && text.chars().all(|c| c == '\n' || !c.is_control())
+        && !text.bytes().fold(false, |found, byte| found | (byte.is_ascii_control() & (byte != b'\n')))
+        && (text.is_ascii() || text.chars().all(|c| c == '\n' || !c.is_control()))
 }
 
 /// What a byte may mean within a plain scalar, as bits that add up over a text.

@@ -6,7 +6,11 @@ use std::fmt::Write as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::journey::Journey;
+use crate::journey::component::{
+    Component, ComponentKind, HistogramType, LatencyScope, LatencyUnit, Telemetry,
+};
 use crate::journey::operator::{BranchProbability, Operator};
+use crate::series::{MatchOp, Matcher};
 
 /// The first line; it changes with the meaning of the rest.
 const VERSION: &str = "emac-model-1";
@@ -34,21 +38,9 @@ fn text(journey: &Journey) -> String {
     facts.push(format!("governance {:?}", journey.governance));
     let mut tables = Vec::new();
     for component in &journey.components {
-        let mut domains: Vec<_> =
-            component.domains.iter().map(|id| journey.domains[id.0].name.as_str()).collect();
-        domains.sort_unstable();
         // A fleet has tens of thousands of them: with room for most.
         let mut fact = String::with_capacity(384);
-        let _ = write!(
-            fact,
-            "component {:?} {:?} {:?} {:?} {domains:?} {:?} {:?}",
-            component.name,
-            component.kind,
-            component.atomic_slo_ref,
-            component.contract,
-            component.telemetry,
-            component.scope
-        );
+        write_component(journey, component, &mut fact);
         tables.push(fact);
     }
     tables.extend(journey.domains.iter().map(|domain| format!("domain {domain:?}")));
@@ -71,9 +63,94 @@ fn text(journey: &Journey) -> String {
     facts.join("\n")
 }
 
+/// Field by field, as `{:?}` writes them: the formatter's own way costs more than all else that is read of a component.
+fn write_component(journey: &Journey, component: &Component, out: &mut String) {
+    let mut domains: Vec<_> =
+        component.domains.iter().map(|id| journey.domains[id.0].name.as_str()).collect();
+    domains.sort_unstable();
+    let Component { name, kind, atomic_slo_ref, contract, telemetry, scope, .. } = component;
+    out.push_str("component ");
+    write_text(name, out);
+    out.push_str(match kind {
+        ComponentKind::Service => " Service ",
+        ComponentKind::ExternalDependency => " ExternalDependency ",
+    });
+    match (atomic_slo_ref, contract) {
+        (None, None) => out.push_str("None None"),
+        _ => {
+            let _ = write!(out, "{atomic_slo_ref:?} {contract:?}");
+        }
+    }
+    out.push(' ');
+    write_list(&domains, out, |domain, out| write_text(domain, out));
+    out.push(' ');
+    match telemetry {
+        Some(Telemetry::Histogram { metric, matchers, success, unit, histogram_type }) => {
+            out.push_str("Some(Histogram { metric: ");
+            write_text(metric, out);
+            out.push_str(", matchers: ");
+            write_list(matchers, out, write_matcher);
+            out.push_str(", success: ");
+            write_list(success, out, write_matcher);
+            out.push_str(match unit {
+                LatencyUnit::Seconds => ", unit: Seconds",
+                LatencyUnit::Milliseconds => ", unit: Milliseconds",
+            });
+            out.push_str(match histogram_type {
+                HistogramType::Classic => ", histogram_type: Classic })",
+                HistogramType::Native => ", histogram_type: Native })",
+            });
+        }
+        other => {
+            let _ = write!(out, "{other:?}");
+        }
+    }
+    out.push_str(match scope {
+        LatencyScope::Exclusive => " Exclusive",
+        LatencyScope::Inclusive => " Inclusive",
+    });
+}
+
+fn write_matcher(matcher: &Matcher, out: &mut String) {
+    out.push_str("Matcher { name: ");
+    write_text(&matcher.name, out);
+    out.push_str(match matcher.op {
+        MatchOp::Equal => ", op: Equal, value: ",
+        MatchOp::NotEqual => ", op: NotEqual, value: ",
+        MatchOp::Regex => ", op: Regex, value: ",
+        MatchOp::NotRegex => ", op: NotRegex, value: ",
+    });
+    write_text(&matcher.value, out);
+    out.push_str(" }");
+}
+
+fn write_list<T>(items: &[T], out: &mut String, write: impl Fn(&T, &mut String)) {
+    out.push('[');
+    for (index, item) in items.iter().enumerate() {
+        out.push_str(if index > 0 { ", " } else { "" });
+        write(item, out);
+    }
+    out.push(']');
+}
+
+/// In quotes; whatever is not plain ASCII as the formatter escapes it.
+fn write_text(text: &str, out: &mut String) {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') & (byte != b'"') & (byte != b'\\');
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        let _ = write!(out, "{text:?}");
+    }
+}
+
 fn write_operator(journey: &Journey, operator: &Operator, out: &mut String) {
     let _ = match operator {
-        Operator::Component(id) => write!(out, "{:?}", journey.components[id.0].name),
+        Operator::Component(id) => {
+            write_text(&journey.components[id.0].name, out);
+            Ok(())
+        }
         Operator::Cond(branches) => {
             out.push_str("cond");
             for branch in branches {
@@ -107,5 +184,79 @@ fn write_operator(journey: &Journey, operator: &Operator, out: &mut String) {
             out.push(',');
         }
         out.push(')');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journey::component::ComponentId;
+    use crate::journey::domain::{DomainId, DomainLatency, FailureDomain};
+    use crate::journey::fixture;
+    use crate::unit::Probability;
+
+    #[test]
+    fn a_component_is_written_as_the_formatter_writes_its_fields() {
+        let component = Component {
+            name: "a/b".to_owned(),
+            kind: ComponentKind::Service,
+            atomic_slo_ref: None,
+            contract: None,
+            domains: vec![DomainId(0), DomainId(1)],
+            scope: LatencyScope::Exclusive,
+            telemetry: None,
+        };
+        let mut journey = fixture::journey(Operator::Component(ComponentId(0)), vec![component]);
+        let domain = |name: &str| FailureDomain {
+            name: name.to_owned(),
+            declared: true,
+            description: None,
+            latency: DomainLatency::Shared,
+        };
+        journey.domains = vec![domain("zone"), domain("\"a")];
+        let texts = ["a", "a b'c", "\"q\"", "5..\\d", "ä\u{301}\n\u{7f}", ""];
+        let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+        let matchers: Vec<Matcher> = texts
+            .iter()
+            .zip(ops.iter().cycle())
+            .map(|(text, op)| Matcher { name: (*text).to_owned(), op: *op, value: (*text).to_owned() })
+            .collect();
+        let histogram = |matchers: &[Matcher], unit, histogram_type| Telemetry::Histogram {
+            metric: "m".to_owned(),
+            matchers: matchers.to_vec(),
+            success: matchers.iter().take(1).cloned().collect(),
+            unit,
+            histogram_type,
+        };
+        let telemetries = [
+            None,
+            Some(Telemetry::Ratio { query: "a\"b".to_owned() }),
+            Some(histogram(&[], LatencyUnit::Seconds, HistogramType::Classic)),
+            Some(histogram(&matchers, LatencyUnit::Milliseconds, HistogramType::Native)),
+        ];
+        for telemetry in telemetries {
+            for (kind, scope, slo) in [
+                (ComponentKind::Service, LatencyScope::Exclusive, None),
+                (ComponentKind::ExternalDependency, LatencyScope::Inclusive, Some("openslo:a".to_owned())),
+            ] {
+                let component = &mut journey.components[0];
+                component.kind = kind;
+                component.scope = scope;
+                component.contract = slo.as_ref().map(|_| Probability::new(0.99).unwrap());
+                component.atomic_slo_ref = slo;
+                component.telemetry = telemetry.clone();
+                let component = &journey.components[0];
+                let mut written = String::new();
+                write_component(&journey, component, &mut written);
+                let Component { name, kind, atomic_slo_ref, contract, telemetry, scope, .. } = component;
+                let domains = ["\"a", "zone"];
+                assert_eq!(
+                    written,
+                    format!(
+                        "component {name:?} {kind:?} {atomic_slo_ref:?} {contract:?} {domains:?} {telemetry:?} {scope:?}"
+                    )
+                );
+            }
+        }
     }
 }
