@@ -393,6 +393,13 @@ impl<'a> Report<'a> {
                 row.text("window", &evidence.window);
             }
             row.optional("total", evidence.total).optional("good", evidence.good);
+            if let Some(calls) = evidence.independent_calls
+                && (calls.failures.is_some() || calls.latency.is_some())
+            {
+                row.map("independentCalls", |row| {
+                    row.optional("failures", calls.failures).optional("latency", calls.latency);
+                });
+            }
             if evidence.latency {
                 #[expect(clippy::cast_precision_loss, reason = "a histogram has few buckets")]
                 row.number("latencyBuckets", evidence.latency_buckets as f64);

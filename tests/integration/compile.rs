@@ -278,6 +278,45 @@ fn the_papers_example_compiles_to_its_published_numbers_and_a_block_with_its_rea
     assert!(seen > 0);
 }
 
+/// 240 failures of 24,000 calls with an effect of 8 are worth as much as 30 of 3,000.
+#[test]
+fn the_report_says_how_many_independent_calls_bursts_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    file(
+        "spec.yaml",
+        "apiVersion: emac.dev/v1alpha1\nkind: JourneyIntent\nmetadata: {name: shop}\nspec:\n  windows: [1h]\n  \
+         components:\n    front: {histogram: m}\n    pay: {histogram: m}\n    ship: {histogram: m}\n  \
+         expression: Series(front, pay, ship)\n",
+    );
+    file(
+        "evidence.yaml",
+        "apiVersion: emac.dev/v1alpha1\nkind: Evidence\nmetadata: {journey: shop}\nspec:\n  window: 1h\n  components:\n    \
+         front: {total: 24000, good: 23760, designEffect: {failures: 8, latency: 2.5}}\n    \
+         pay: {total: 24000, good: 23760, designEffect: {failures: 8}}\n    ship: {total: 24000, good: 23760}\n",
+    );
+    let compile = ["compile", "spec.yaml", "--evidence", "evidence.yaml", "--out", "out"];
+    let output = emac(&compile, folder.path());
+    assert!(output.status.success(), "{output:?}");
+    let report = std::fs::read_to_string(folder.path().join("out/shop/report/derivation.yaml")).unwrap();
+    let evidence: Vec<&str> =
+        report.lines().filter_map(|line| Some(line.split_once("evidence: ")?.1)).collect();
+    insta::assert_snapshot!(evidence.join("\n"), @"
+    {kind: counts, total: 24000, good: 23760, independentCalls: {failures: 3000, latency: 9600}, source: m}}
+    {kind: counts, total: 24000, good: 23760, independentCalls: {failures: 3000}, source: m}}
+    {kind: counts, total: 24000, good: 23760, source: m}}
+    ");
+    let parsed: serde_json::Value = serde_saphyr::from_str(&report).unwrap();
+    let nodes = parsed["spec"]["derivation"]["nodes"].as_array().unwrap();
+    let worth = |at: usize| &nodes[at]["evidence"]["independentCalls"];
+    assert_eq!(worth(1), &serde_json::json!({"failures": 3000, "latency": 9600}));
+    assert_eq!(worth(2), &serde_json::json!({"failures": 3000}));
+    assert!(worth(3).is_null(), "nothing is known of its bursts");
+    // The bound is that of so many calls, and wider than where they are independent.
+    let lower = |at: usize| nodes[at]["pessimistic"].as_f64().unwrap();
+    assert!(lower(1) == lower(2) && lower(1) < lower(3) && lower(3) < 0.99, "{nodes:?}");
+}
+
 #[test]
 fn a_check_tells_what_differs_and_nothing_is_written_outside() {
     let folder = tempfile::tempdir().unwrap();
