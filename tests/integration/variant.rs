@@ -13,7 +13,7 @@ use crate::compile::{artifact, compiled};
 use crate::prometheus::{Prometheus, Setup, escape, get, hour_of_calls};
 use crate::served::{Options, Served, journeys};
 
-const SPEC: &str = r#"
+pub(crate) const SPEC: &str = r#"
 apiVersion: emac.dev/v1alpha1
 kind: JourneyIntent
 metadata: {name: checkout}
@@ -32,9 +32,9 @@ spec:
     next: {components: [pay], matchers: {rollout: next}}
 "#;
 
-/// An hour of calls, the last sample at `end`: a tenth of those of `pay` go to the canary, which fails one in five of
+/// An hour of calls, the last sample at `end`: a tenth of those of `pay` go to the canary, which fails this share of
 /// them; of the stable release's, one in a hundred fails.
-fn history(end: i64) -> String {
+pub(crate) fn history(end: i64, canary_fails: f64) -> String {
     let calls = |share: f64| 15_000.0 * share;
     hour_of_calls(
         end,
@@ -42,8 +42,11 @@ fn history(end: i64) -> String {
             ("service=\"front\",rollout=\"stable\",pod_hash=\"f\",code=\"200\"", calls(1.0)),
             ("service=\"pay\",rollout=\"stable\",pod_hash=\"s\",code=\"200\"", calls(0.9 * 0.99)),
             ("service=\"pay\",rollout=\"stable\",pod_hash=\"s\",code=\"500\"", calls(0.9 * 0.01)),
-            ("service=\"pay\",rollout=\"canary\",pod_hash=\"c\",code=\"200\"", calls(0.1 * 0.8)),
-            ("service=\"pay\",rollout=\"canary\",pod_hash=\"c\",code=\"500\"", calls(0.1 * 0.2)),
+            (
+                "service=\"pay\",rollout=\"canary\",pod_hash=\"c\",code=\"200\"",
+                calls(0.1 * (1.0 - canary_fails)),
+            ),
+            ("service=\"pay\",rollout=\"canary\",pod_hash=\"c\",code=\"500\"", calls(0.1 * canary_fails)),
         ],
     )
 }
@@ -76,7 +79,7 @@ fn one(served: &Served, query: &str) -> f64 {
 #[cfg_attr(not(has_prometheus), ignore = "needs prometheus and promtool: tests/run installs them")]
 fn a_variant_has_the_series_of_its_own_evidence_and_a_gate_reads_them() {
     let end = 1_700_000_100_i64 / 15 * 15;
-    let prometheus = Prometheus::start(&Setup { history: Some(&history(end)), ..Setup::default() });
+    let prometheus = Prometheus::start(&Setup { history: Some(&history(end, 0.2)), ..Setup::default() });
     let url = prometheus.url().to_owned();
     let upstream =
         move || -> Arc<dyn Upstream> { Arc::new(HttpUpstream::new(HttpSettings::new(url)).unwrap()) };
