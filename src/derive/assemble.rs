@@ -1,8 +1,7 @@
 //! From a composition to its derivation.
 
-use indexmap::IndexMap;
-
 use super::allocation::AllocationResult;
+use super::by_assumption::ByAssumption;
 use super::derivation::{
     AvailabilityObjectiveResult, AvailabilityResult, ComponentEvidenceResult, ComponentResult, Derivation,
     DomainResult, EvidenceResult, IndependentCalls, LatencyObjectiveResult, LatencyResult, Margins,
@@ -215,10 +214,7 @@ impl LatencyResult {
 }
 
 /// In the order of [`Dependence::REPORTED`].
-fn reported<T, R>(
-    by_dependence: &ByDependence<T>,
-    range: impl Fn(&Interval<T>) -> R,
-) -> IndexMap<&'static str, R> {
+fn reported<T, R>(by_dependence: &ByDependence<T>, range: impl Fn(&Interval<T>) -> R) -> ByAssumption<R> {
     let entry = |dependence: Dependence| {
         by_dependence.get(&dependence).map(|interval| (dependence.as_str(), range(interval)))
     };

@@ -2,9 +2,11 @@
 //! names, their order and their units; new ones may come beside them.
 
 use indexmap::IndexMap;
+
 use serde::Serialize;
 
 use super::allocation::AllocationResult;
+use super::by_assumption::ByAssumption;
 use super::distribution::DistributionPoint;
 use super::number::{probability, real, time, time_or_null};
 use super::step::Step;
@@ -60,7 +62,7 @@ pub struct AvailabilityResult {
     #[serde(serialize_with = "probability")]
     pub optimistic: Probability,
     /// Dependence alone, by the text of the `dependence` label.
-    pub by_dependence: IndexMap<&'static str, ProbabilityRange>,
+    pub by_dependence: ByAssumption<ProbabilityRange>,
 }
 
 /// Both sides of an availability.
@@ -87,7 +89,7 @@ pub struct LatencyResult {
     #[serde(serialize_with = "time")]
     pub optimistic: Seconds,
     /// Dependence alone, by the text of the `dependence` label.
-    pub by_dependence: IndexMap<&'static str, TimeRange>,
+    pub by_dependence: ByAssumption<TimeRange>,
 }
 
 /// Both sides of a latency.

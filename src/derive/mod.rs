@@ -7,6 +7,7 @@
 
 pub mod allocation;
 mod assemble;
+pub mod by_assumption;
 pub mod derivation;
 pub mod distribution;
 pub mod evidence_file;

@@ -89,7 +89,7 @@ fn objectives(out: &mut String, derivation: &Derivation) {
 
 fn dependence(out: &mut String, availability: &AvailabilityResult) {
     section(out, "AVAILABILITY", 22, &["lower", "upper"]);
-    for (name, range) in &availability.by_dependence {
+    for (name, range) in availability.by_dependence.iter() {
         row(out, name, 22, &[decimals(range.lower), decimals(range.upper)]);
     }
 }

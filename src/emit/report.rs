@@ -461,7 +461,7 @@ fn sides(row: &mut Flow<'_>, availability: &AvailabilityResult) {
 
 fn by_dependence(row: &mut Flow<'_>, availability: &AvailabilityResult) {
     row.map("byDependence", |row| {
-        for (name, ProbabilityRange { lower, upper }) in &availability.by_dependence {
+        for (name, ProbabilityRange { lower, upper }) in availability.by_dependence.iter() {
             row.map(name, |row| {
                 row.numbers([("lower", lower.get()), ("upper", upper.get())]);
             });
@@ -474,7 +474,7 @@ fn latency_sides(row: &mut Flow<'_>, latency: &LatencyResult) {
         .number("pessimistic", latency.pessimistic.get())
         .number("optimistic", latency.optimistic.get());
     row.map("byDependence", |row| {
-        for (name, TimeRange { lower, upper }) in &latency.by_dependence {
+        for (name, TimeRange { lower, upper }) in latency.by_dependence.iter() {
             row.map(name, |row| {
                 row.number("lower", lower.get()).number("upper", upper.get());
             });

@@ -120,7 +120,7 @@ fn allocation(report: &Report<'_>, out: &mut String) {
 
 fn by_dependence(report: &Report<'_>, out: &mut String) {
     out.push_str("\n| availability by dependence alone | lower | upper |\n|---|---|---|\n");
-    for (name, range) in &report.derivation.availability.by_dependence {
+    for (name, range) in report.derivation.availability.by_dependence.iter() {
         let _ = writeln!(out, "| {name} | {} | {} |", decimals(range.lower), decimals(range.upper));
     }
 }
@@ -224,7 +224,7 @@ fn domains(report: &Report<'_>, out: &mut String) {
 
 fn latencies(report: &Report<'_>, out: &mut String) {
     let Some(first) = report.derivation.latency.values().next() else { return };
-    let assumptions: Vec<&str> = first.by_dependence.keys().copied().collect();
+    let assumptions: Vec<&str> = first.by_dependence.names().collect();
     let _ = write!(
         out,
         "\n| latency given success | pessimistic | estimate | optimistic | {} |\n|---|---|---|---|",

@@ -65,10 +65,16 @@ pub(super) fn plain(text: &str) -> Plain {
         Some(b'0'..=b'9') if is_duration(text) => return Plain::Anywhere,
         _ => return Plain::Nowhere,
     }
-    let found = bytes.iter().fold(0, |found, byte| found | MEANINGS[usize::from(*byte)]);
+    let mut found = 0;
+    for byte in bytes {
+        found |= MEANINGS[usize::from(*byte)];
+        // PromQL soon meets a brace.
+        if found & meaning::SYNTAX != 0 {
+            return Plain::Nowhere;
+        }
+    }
     let letters = |c: char| c.is_ascii() || c.is_alphanumeric() || c == '×';
-    if found & meaning::SYNTAX != 0
-        || matches!(bytes.last(), Some(b' ' | b':'))
+    if matches!(bytes.last(), Some(b' ' | b':'))
         || (found & meaning::COLON != 0 && bytes.windows(2).any(|pair| pair == b": "))
         || (found & meaning::WIDE != 0 && !text.chars().all(letters))
         || (bytes.len() <= LONGEST_WORD && WORDS.iter().any(|word| word.eq_ignore_ascii_case(text)))
