@@ -542,6 +542,33 @@ fn a_change_of_one_line_is_one_hunk_in_each_artifact() {
     assert_one_hunk(&known, &[&edits[..], &more].concat());
 }
 
+#[test]
+fn an_edit_that_moves_no_number_changes_the_digest_alone_and_a_comment_changes_nothing() {
+    let files = spec_files(&root().join("examples/specs/checkout"));
+    let edited = |from: &str, to: &str| {
+        let mut files = files.clone();
+        let file = files.iter_mut().find(|file| file.text.contains(from)).unwrap_or_else(|| panic!("{from}"));
+        file.text = file.text.replacen(from, to, 1);
+        journeys_of(&files).remove(0)
+    };
+    let before = journeys_of(&files).remove(0);
+    for target in [Target::Prometheus, Target::Operator, Target::Vm] {
+        let old = compiled(&before, target);
+        assert_eq!(compiled(&edited("  expression:", "  # Two providers.\n  expression:"), target), old);
+        for (from, to) in [
+            ("one control plane for all services", "one control plane"),
+            ("k8s/zone, kind: inferred", "k8s/zone, kind: declared"),
+            ("{kind: external_dependency, atomicSLORef: openslo:paya", "{atomicSLORef: openslo:paya"),
+        ] {
+            let new = compiled(&edited(from, to), target);
+            let all = changed(&["-U3"], &old, &new);
+            assert_eq!(all.len(), old.len(), "every file names the digest: {all:?}");
+            assert!(all.values().all(|hunks| *hunks == 1), "{from}: {all:?}");
+            assert_eq!(changed(&["-U3", "-I", emit::MARK], &old, &new), BTreeMap::new(), "{from}");
+        }
+    }
+}
+
 /// An SLO of OpenSLO.
 fn slo(name: &str, target: &str) -> String {
     format!(
