@@ -7,6 +7,7 @@
 pub(crate) mod decode;
 pub mod diagnostic;
 pub(crate) mod parse;
+pub(crate) mod rule;
 pub(crate) mod tree;
 
 pub use diagnostic::{Code, Diagnostic, Severity};

@@ -11,6 +11,7 @@ mod dashboard;
 mod decimal;
 mod flow;
 mod guard;
+mod phase;
 mod policy_text;
 mod process_guard;
 mod provenance;

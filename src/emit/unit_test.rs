@@ -2,11 +2,9 @@
 //! threshold and where the samples prove nothing; fires at `+Inf`; and where its signal is NaN, stale or gone, a guard
 //! fires in its place.
 
-use std::fmt::Write as _;
-
 use super::alert;
-use super::decimal::push_count;
 use super::guard;
+use super::phase::{Value, phased, values};
 use super::rule::{Labels, minutes, pairs};
 use super::selector::{pessimistic, proven};
 use super::tier::{Budget, Tier, tiers, windows};
@@ -58,62 +56,6 @@ fn tests(journey: &Journey, out: &mut Writer<'_>) {
     }
     absent_test(journey, out);
     evidence_test(journey, out);
-}
-
-/// What a series is during a phase.
-#[derive(Clone, Copy)]
-enum Value {
-    Number(f64),
-    NotANumber,
-    Gone,
-}
-
-/// In promtool's notation: `2x19` is twenty times 2. NaN and +Inf have no short form.
-fn values(phases: &[Value], samples: u64) -> String {
-    phased(&phases.iter().map(|value| (samples, *value)).collect::<Vec<_>>())
-}
-
-/// The same for phases of different lengths.
-fn phased(phases: &[(u64, Value)]) -> String {
-    let mut text = String::with_capacity(128);
-    let repeated = |text: &mut String, word: &str, times: u64| {
-        for index in 0..times {
-            text.push_str(if index > 0 { " " } else { "" });
-            text.push_str(word);
-        }
-    };
-    for (index, &(samples, value)) in phases.iter().enumerate() {
-        text.push_str(if index > 0 { " " } else { "" });
-        match value {
-            Value::Number(value) if value.is_finite() => {
-                number(value, &mut text);
-                text.push('x');
-                push_count(samples - 1, &mut text);
-            }
-            Value::Number(_) => repeated(&mut text, "Inf", samples),
-            Value::NotANumber => repeated(&mut text, "NaN", samples),
-            Value::Gone => {
-                text.push_str("stale _x");
-                push_count(samples - 1, &mut text);
-            }
-        }
-    }
-    text
-}
-
-/// A finite number, exactly. Most are whole, and quicker to write as such.
-fn number(value: f64, out: &mut String) {
-    const WHOLE: f64 = 1e15;
-    if (0.0..WHOLE).contains(&value) && value.fract() == 0.0 && value.is_sign_positive() {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "whole, within 0 and 1e15"
-        )]
-        push_count(value as u64, out);
-    } else {
-        let _ = write!(out, "{value}");
-    }
 }
 
 /// A series of all traffic: it carries no `variant`.

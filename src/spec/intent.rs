@@ -10,7 +10,8 @@ use super::word::{
     ApiVersion, AvailabilityBound, BucketErrorWord, DependenceWord, DomainKind, DomainLatencyWord,
     HistogramTypeWord, JourneyKind, LatencyBound, Mode, Operated, PresetName, RolloutProvider, Scope, Unit,
 };
-use crate::document::decode::{At, List, NonEmpty, Placed, Rule, Table, record};
+use crate::document::decode::{At, List, NonEmpty, Placed, Table, record};
+use crate::document::rule::Rule;
 
 /// Labels compared, by name.
 pub(crate) type Matchers = Table<SelectingLabel, At<MatcherText>>;

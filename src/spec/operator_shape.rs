@@ -5,7 +5,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use super::scalar::{ComponentName, Duration, ShareText, Times, TimesKey, WrittenFraction};
 use super::step::{BackoffField, Step};
 use super::word::{Fate, Join, RaceSemantics};
-use crate::document::decode::{At, NonEmpty, Rule, Table, record_schema};
+use crate::document::decode::{At, NonEmpty, Table, record_schema};
+use crate::document::rule::Rule;
 
 /// What a field of an operator holds.
 #[derive(Debug, Clone, Copy)]
