@@ -85,6 +85,11 @@ impl Call {
         if let Some(whole) = whole {
             self.head.extensions.insert(Replay(whole));
         }
+        self.into_unread().map(to_upstream)
+    }
+
+    /// The request as it came, to be read again.
+    pub(crate) fn into_unread(self) -> Request {
         let body = match self.body {
             CallBody::Whole(bytes) => Body::from(bytes),
             CallBody::Begun(begun, rest) if begun.is_empty() => rest,
@@ -93,7 +98,7 @@ impl Call {
                 Body::from_stream(begun.chain(rest.into_data_stream()).map_err(axum::Error::new))
             }
         };
-        http::Request::from_parts(self.head, to_upstream(body))
+        Request::from_parts(self.head, body)
     }
 
     /// The request as it came, but for an answer that we can read: not compressed.

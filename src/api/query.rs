@@ -1,6 +1,5 @@
 //! `query` and `query_range`, and what their plan is.
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
@@ -48,12 +47,9 @@ enum Kind {
     Range,
 }
 
-/// Whether a query with these parameters in its URL, and no form, goes to the upstream as it came, which a linear scan
-/// of its text tells.
-pub(crate) fn is_passed_on(state: &ApiState, parameters: Option<&str>) -> bool {
-    let mut pairs = form_urlencoded::parse(parameters.unwrap_or_default().as_bytes());
-    let query = pairs.find(|(name, _)| name == "query").map_or(Cow::Borrowed(""), |(_, value)| value);
-    state.settings().pushdown && !guard::concerns(&query, catalog::is_synthetic).any()
+/// Whether a query goes to the upstream as it came, which a linear scan of its text tells.
+pub(crate) fn is_passed_on(state: &ApiState, query: &str) -> bool {
+    state.settings().pushdown && !guard::concerns(query, catalog::is_synthetic).any()
 }
 
 async fn answer(state: ApiState, request: Request, kind: Kind) -> Response {

@@ -1,7 +1,11 @@
 //! Who asks, and so who goes first where not all can.
 
-use http::HeaderMap;
-use http::header::USER_AGENT;
+use http::header::{HeaderMap, HeaderName, USER_AGENT};
+
+/// Says which lane a request takes.
+const LANE: HeaderName = HeaderName::from_static("x-emac-lane");
+/// Grafana's mark of a dashboard's request.
+const DASHBOARD_UID: HeaderName = HeaderName::from_static("x-dashboard-uid");
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,14 +25,14 @@ impl Lane {
     /// Of a client's request. `X-Emac-Lane` says it, or the marks of Grafana do. No client is the evaluation.
     #[must_use]
     pub fn of_client(headers: &HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        match text("x-emac-lane") {
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        match text(LANE) {
             Some("dashboard") => return Self::Dashboard,
             Some("automation") => return Self::Automation,
             _ => {}
         }
-        let grafana = text(USER_AGENT.as_str()).is_some_and(|agent| agent.starts_with("Grafana/"));
-        if grafana || headers.contains_key("x-dashboard-uid") { Self::Dashboard } else { Self::Automation }
+        let grafana = text(USER_AGENT).is_some_and(|agent| agent.starts_with("Grafana/"));
+        if grafana || headers.contains_key(DASHBOARD_UID) { Self::Dashboard } else { Self::Automation }
     }
 
     /// As in the label of a metric.
