@@ -138,6 +138,8 @@ pub struct DomainShare {
     pub sensitivity: f64,
     /// Its share of the journey's unavailability under shared fate, 0…1.
     pub budget_share: f64,
+    /// The part of that share that its members would not have if each failed on its own, 0…1.
+    pub together_share: f64,
 }
 
 /// One node of the operator tree with its results, for the derivation.

@@ -148,6 +148,7 @@ impl Explained<'_> {
             availability::fold(self.tree, leaves, on_time, dependence)[root].lower
         };
         let together = fold(&leaves, Dependence::SharedFate);
+        let apart = fold(&leaves, Dependence::Independent);
         (0..self.journey.domains.len())
             .map(|domain| {
                 let with = |value: f64| -> Vec<Bounds> {
@@ -159,13 +160,14 @@ impl Explained<'_> {
                     };
                     (0..leaves.len()).map(of).collect()
                 };
-                let sensitivity =
-                    fold(&with(1.0), Dependence::Independent) - fold(&with(0.0), Dependence::Independent);
-                let gained = fold(&with(1.0), Dependence::SharedFate) - together;
+                let never_failing = with(1.0);
+                let best = fold(&never_failing, Dependence::Independent);
+                let gained = fold(&never_failing, Dependence::SharedFate) - together;
                 DomainShare {
                     name: self.journey.domains[domain].name.clone(),
-                    sensitivity,
+                    sensitivity: best - fold(&with(0.0), Dependence::Independent),
                     budget_share: share(gained, 1.0 - together),
+                    together_share: share(gained - (best - apart), 1.0 - together),
                 }
             })
             .collect()

@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use super::number::{count, real, seconds, share};
-use crate::algebra::composition::{ComponentShare, Composition, DomainShare};
+use crate::algebra::composition::{ComponentShare, Composition};
 use crate::distribution::histogram::ClassicHistogram;
 use crate::journey::Journey;
+use crate::journey::domain::DomainLatency;
 use crate::journey::evidence::{Evidence, Measurement};
 use crate::unit::Seconds;
 
@@ -36,7 +37,7 @@ impl WidthResult {
         } else if width.samples >= width.dependence {
             Some(more_samples(evidence, composition))
         } else {
-            Some(narrower_domains(composition))
+            Some(narrower_domains(journey, composition))
         };
         Self { samples: width.samples, buckets: width.buckets, dependence: width.dependence, advice }
     }
@@ -113,19 +114,33 @@ fn more_samples(evidence: &Evidence, composition: &Composition) -> String {
     }
 }
 
-fn narrower_domains(composition: &Composition) -> String {
+fn narrower_domains(journey: &Journey, composition: &Composition) -> String {
     let dominates =
         format!("What is not known about shared fate dominates ({})", share(composition.width.dependence));
-    let heaviest = composition
-        .domains
-        .iter()
-        .max_by(|a: &&DomainShare, b| a.sensitivity.total_cmp(&b.sensitivity).then(b.name.cmp(&a.name)));
+    // Of the latency, where that is what is wide: what its members make of it, if they may slow together.
+    let latency_share = |domain: usize| -> f64 {
+        let both = journey.components.iter().zip(&composition.components);
+        let members = both.filter(|(component, _)| component.domains.iter().any(|id| id.0 == domain));
+        match journey.domains[domain].latency {
+            DomainLatency::Independent => 0.0,
+            DomainLatency::Shared | DomainLatency::Correlation(_) => {
+                members.map(|(_, component)| component.latency_share).sum()
+            }
+        }
+    };
+    let slows = composition.components.iter().any(|component| component.latency_share > 0.0);
+    let weight = |domain: usize| {
+        if slows { latency_share(domain) } else { composition.domains[domain].together_share }
+    };
+    let heaviest = (0..composition.domains.len())
+        .filter(|&domain| weight(domain) > 0.0)
+        .max_by(|&a, &b| weight(a).total_cmp(&weight(b)).then(b.cmp(&a)));
     match heaviest {
         Some(domain) => format!(
             "{dominates}: split the failure domain {}, or declare how its members slow together (correlation, or \
              latency: independent).",
-            domain.name
+            composition.domains[domain].name
         ),
-        None => format!("{dominates}: declare failure domains."),
+        None => format!("{dominates}: declare failure domains, and how their members slow together."),
     }
 }

@@ -409,7 +409,12 @@ mod tests {
                 budget_share: 0.75,
                 latency_share: 0.5,
             }],
-            domains: vec![DomainShare { name: "psp".to_owned(), sensitivity: 0.9, budget_share: 0.25 }],
+            domains: vec![DomainShare {
+                name: "psp".to_owned(),
+                sensitivity: 0.9,
+                budget_share: 0.25,
+                together_share: 0.2,
+            }],
             allocation: None,
             width: crate::algebra::composition::Width::default(),
             warnings: Vec::new(),

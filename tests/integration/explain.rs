@@ -397,3 +397,38 @@ fn the_distribution_rises_between_its_bounds_and_marks_the_objective() {
     derivation.objectives.latency = None;
     assert!(!text::render(&derivation).contains('◂'));
 }
+
+#[test]
+fn the_advice_names_the_domain_whose_members_failing_or_slowing_together_costs_most() {
+    // In series, failing together is no worse than failing apart; in a race it is, however little either matters.
+    let figure = |p: f64| Measurement::Figure(probability(p));
+    let race = Operator::Race(vec![leaf(2), leaf(3)]);
+    let case = Case::new(Operator::Series(vec![leaf(0), leaf(1), race]))
+        .policy(Dependence::SharedFate, BucketError::Bound)
+        .domain("zone", DomainLatency::Shared)
+        .domain("psp", DomainLatency::Shared)
+        .component(figure(0.99), &[0])
+        .component(figure(0.99), &[0])
+        .component(figure(0.999), &[1])
+        .component(figure(0.999), &[1]);
+    let advice = derived(&case).width.advice.unwrap();
+    assert!(advice.contains("split the failure domain psp,"), "{advice}");
+
+    // Where times are known, what is wide is the latency, which here is that of the slow zone.
+    let calls = |seconds: f64, p: f64| {
+        let edges = (1..=40).map(|k| seconds * f64::from(k) / 40.0).collect();
+        let through = (1..=40).chain([40]).map(|k| 1e6 * f64::from(k) / 40.0).collect();
+        let histogram = ClassicHistogram::new(edges, through).unwrap();
+        Measurement::Counts(Counts::new(1e6 / p, 1e6, Some(histogram), None).unwrap())
+    };
+    let case = Case::new(Operator::Series(leaves(4)))
+        .policy(Dependence::SharedFate, BucketError::Bound)
+        .domain("fast", DomainLatency::Shared)
+        .domain("slow", DomainLatency::Shared)
+        .component(calls(0.01, 0.9), &[0])
+        .component(calls(0.01, 0.9), &[0])
+        .component(calls(1.0, 0.999), &[1])
+        .component(calls(1.0, 0.999), &[1]);
+    let advice = derived(&case).width.advice.unwrap();
+    assert!(advice.contains("split the failure domain slow,"), "{advice}");
+}

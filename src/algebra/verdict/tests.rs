@@ -148,8 +148,12 @@ fn a_pessimistic_miss_blocks_and_names_bound_objective_and_dominant_component() 
 #[test]
 fn a_domain_that_costs_more_than_any_component_is_named_before_it() {
     let mut composition = composition([0.98, 0.997, 0.999], FAST);
-    let domain =
-        |name: &str, budget_share| DomainShare { name: name.to_owned(), sensitivity: 1.0, budget_share };
+    let domain = |name: &str, budget_share| DomainShare {
+        name: name.to_owned(),
+        sensitivity: 1.0,
+        budget_share,
+        together_share: 0.0,
+    };
     composition.domains = vec![domain("zone", 0.3), domain("payment-network", 0.83)];
     let judgement = judge(&journey(), &evidence(counted(), counted()), &composition);
     assert_eq!(
