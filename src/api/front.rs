@@ -36,7 +36,7 @@ impl Front {
     pub(super) async fn answer(&self, request: Request) -> Response {
         let meter = self.meters.iter().find(|meter| meter.route() == request.uri().path());
         let request = match meter {
-            Some(meter) if self.lets_in(request.headers()).await => {
+            Some(meter) if self.may_pass(request.method(), request.uri(), request.headers()).await => {
                 match self.pass_on(meter, request).await {
                     Ok(response) => return response,
                     Err(request) => request,
@@ -50,19 +50,22 @@ impl Front {
         }
     }
 
-    async fn lets_in(&self, headers: &HeaderMap) -> bool {
+    /// Whether it may be a query that concerns no series of ours, as far as its head tells, by somebody who may ask.
+    async fn may_pass(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+        let may = match *method {
+            Method::GET => is_passed_on(&self.state, &query_of(uri)),
+            // Its form tells the rest.
+            ref method => *method == Method::POST,
+        };
         let security = self.state.web_security();
-        !security.asks() || Box::pin(security.lets_in(headers)).await
+        may && (!security.asks() || Box::pin(security.lets_in(headers)).await)
     }
 
-    /// The upstream's answer to a query that concerns no series of ours; any other request comes back.
+    /// The upstream's answer to what may pass; a form that concerns series of ours comes back.
     async fn pass_on(&self, meter: &RouteMeter, request: Request) -> Result<Response, Request> {
         let begun = Instant::now();
         let origin = request.headers().get(header::ORIGIN).cloned();
         let answer = match *request.method() {
-            Method::GET if is_passed_on(&self.state, &query_of(request.uri())) => {
-                AssertUnwindSafe(forward::untouched(&self.state, request)).catch_unwind().await
-            }
             Method::POST => match Box::pin(Call::read(request)).await {
                 Ok(call)
                     if call.parameters().is_none_or(|all| is_passed_on(&self.state, all.get("query"))) =>
@@ -72,7 +75,7 @@ impl Front {
                 Ok(call) => return Err(call.into_unread()),
                 Err(error) => Ok(error.into_response()),
             },
-            _ => return Err(request),
+            _ => AssertUnwindSafe(forward::untouched(&self.state, request)).catch_unwind().await,
         };
         let mut response = answer.unwrap_or_else(router::panicked);
         // The upstream's answers have headers of its own.
