@@ -166,7 +166,9 @@ impl Matcher {
 
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{}", self.name, self.op.as_str(), quoted(&self.value))
+        let mut text = String::with_capacity(self.name.len() + self.value.len() + 4);
+        self.push_to(&mut text);
+        f.write_str(&text)
     }
 }
 

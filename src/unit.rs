@@ -241,12 +241,6 @@ impl Window {
 /// days only where they divide the whole.
 impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // At most `36500d23h59m59s999ms`, in one piece: compiled files are full of windows.
-        let (mut text, mut end) = ([0_u8; 32], 0);
-        let mut push = |byte: u8| {
-            text[end] = byte;
-            end += 1;
-        };
         let mut rest = self.0;
         for (unit, length, exact) in [
             ("y", 365 * 86_400_000, true),
@@ -261,20 +255,13 @@ impl fmt::Display for Window {
                 continue;
             }
             if rest >= length {
-                let number = rest / length;
-                let mut place = 1;
-                while number / place >= 10 {
-                    place *= 10;
-                }
-                while place > 0 {
-                    push(b'0' + (number / place % 10) as u8);
-                    place /= 10;
-                }
-                unit.bytes().for_each(&mut push);
+                // Without the formatter: compiled files are full of windows.
+                f.write_str(itoa::Buffer::new().format(rest / length))?;
+                f.write_str(unit)?;
                 rest %= length;
             }
         }
-        f.write_str(std::str::from_utf8(&text[..end]).unwrap_or_default())
+        Ok(())
     }
 }
 

@@ -10,14 +10,7 @@ pub(crate) fn exact(value: f64) -> String {
 
 /// A whole number behind what `out` holds: files of rules hold thousands of them, and most have a few digits.
 pub(crate) fn push_count(value: u64, out: &mut String) {
-    let mut place = 1;
-    while value / place >= 10 {
-        place *= 10;
-    }
-    while place > 0 {
-        out.push(char::from(b'0' + (value / place % 10) as u8));
-        place /= 10;
-    }
+    out.push_str(itoa::Buffer::new().format(value));
 }
 
 /// `1 − value` in decimal arithmetic: 0.995 leaves 0.005. `value` lies in `[0, 1]`.
