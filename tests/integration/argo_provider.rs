@@ -2,17 +2,15 @@
 
 use std::ffi::OsString;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use emac::emit::Target;
 use emac::unit::Timestamp;
-use emac::upstream::http::{HttpSettings, HttpUpstream};
 use serde_json::Value as Json;
 
 use crate::compile::{artifact, compiled};
 use crate::prometheus::{Prometheus, Setup, hour_of_calls};
-use crate::served::{Options, Served, journeys};
+use crate::served::{Served, journeys};
 use crate::variant;
 
 const SPEC: &str = "
@@ -84,12 +82,8 @@ fn a_minute_ago() -> i64 {
 
 /// A server that has evaluated this spec over what a Prometheus saw until `end`.
 fn serve(prometheus: &Prometheus, spec: &str, end: i64) -> Served {
-    let url = prometheus.url().to_owned();
-    let upstream = move || -> Arc<dyn emac::upstream::Upstream> {
-        Arc::new(HttpUpstream::new(HttpSettings::new(url)).unwrap())
-    };
     let at = Timestamp::from_millis((end + 5) * 1000);
-    let served = Served::start(upstream, journeys(spec), at, Options::default());
+    let served = Served::behind(prometheus.url(), journeys(spec), at);
     served.evaluate();
     served
 }

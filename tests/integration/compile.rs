@@ -731,16 +731,17 @@ fn a_diff_names_a_query_that_changed_and_the_file_that_it_changes() {
     }
 }
 
+/// Those among so many random specs, each with its seed.
+fn random_journeys_without_timeouts(seeds: u64) -> impl Iterator<Item = (u64, Journey)> {
+    let specs = (0..seeds).map(|seed| (seed, random_spec(seed)));
+    specs.filter(|(_, spec)| !spec.contains("Timeout")).map(|(seed, spec)| (seed, one(&spec)))
+}
+
 /// The allocated availabilities, put in as contracts, compose to the objective.
 #[test]
 fn an_allocation_meets_the_objective_when_it_is_composed_again() {
     let mut seen = 0;
-    for seed in 0..300 {
-        let text = random_spec(seed);
-        if text.contains("Timeout") {
-            continue;
-        }
-        let mut journey = one(&text);
+    for (seed, mut journey) in random_journeys_without_timeouts(300) {
         let Some(objective) = journey.objectives.availability.clone() else { continue };
         let mut rng = SmallRng::seed_from_u64(seed);
         for component in &mut journey.components {
@@ -761,7 +762,8 @@ fn an_allocation_meets_the_objective_when_it_is_composed_again() {
         let recomposed = Composer::new().compose(&journey, &again, &[]).availability.pessimistic.get();
         assert!(
             (recomposed - objective.target.get()).abs() < 1e-9,
-            "{seed}: {recomposed} for {objective:?}\n{text}"
+            "{seed}: {recomposed} for {objective:?}\n{}",
+            random_spec(seed)
         );
         assert!((allocation.recomposed.get() - recomposed).abs() < 1e-12);
         // Equal burn: all lose the same multiple of what they lose now, but for those that lose next to nothing.
@@ -837,13 +839,8 @@ fn levels_of_a_journey_without_times_are_those_of_a_composition_that_has_them() 
     use emac::journey::evidence::Reason;
     use emac::unit::Probability;
     let mut seen = 0;
-    for seed in 0..80 {
-        let spec = random_spec(seed);
-        if spec.contains("Timeout") {
-            continue;
-        }
+    for (seed, journey) in random_journeys_without_timeouts(80) {
         seen += 1;
-        let journey = one(&spec);
         let mut evidence = Evidence::of_contracts(&journey);
         for (at, component) in evidence.components.iter_mut().enumerate() {
             *component = if (usize::try_from(seed).unwrap() + at).is_multiple_of(4) {

@@ -2,15 +2,13 @@
 //! codes, kinds of errors, numbers, times and shapes.
 
 use std::io::Read as _;
-use std::sync::Arc;
 
 use emac::unit::Timestamp;
-use emac::upstream::http::{HttpSettings, HttpUpstream};
 use serde_json::Value as Json;
 
 use crate::http_client::{RawReply, get, post, send};
 use crate::prometheus::{Prometheus, Setup, escape};
-use crate::served::{Options, Served, journeys};
+use crate::served::{Served, journeys};
 
 /// A multiple of the evaluation interval.
 const END: i64 = 1_700_000_010;
@@ -35,11 +33,7 @@ fn start() -> (Prometheus, Served) {
         history.push_str(&format!("stand_in{{journey=\"checkout\"}} 0.75 {}\n", END - 60 + 15 * i));
     }
     let prometheus = Prometheus::start(&Setup { history: Some(&(history + "# EOF\n")), ..Setup::default() });
-    let url = prometheus.url().to_owned();
-    let upstream = move || -> Arc<dyn emac::upstream::Upstream> {
-        Arc::new(HttpUpstream::new(HttpSettings::new(url)).unwrap())
-    };
-    let served = Served::start(upstream, journeys(SPEC), Timestamp::from_millis(0), Options::default());
+    let served = Served::behind(prometheus.url(), journeys(SPEC), Timestamp::from_millis(0));
     for i in 0..=4 {
         let at = (END - 60 + 15 * i + 5) * 1000;
         served.clock.store(at, std::sync::atomic::Ordering::SeqCst);

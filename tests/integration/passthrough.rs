@@ -1,13 +1,10 @@
 //! What concerns no synthetic series reaches a real Prometheus as it was sent, and its answer comes back byte for byte.
 
-use std::sync::Arc;
-
 use emac::unit::Timestamp;
-use emac::upstream::http::{HttpSettings, HttpUpstream};
 
 use crate::http_client::{RawReply, get, post, send};
 use crate::prometheus::{Prometheus, Setup, escape};
-use crate::served::{Options, Served};
+use crate::served::Served;
 
 /// Half an hour of two counters and a histogram, a sample each 15 s, ending at 1,700,000,000.
 fn history() -> String {
@@ -26,11 +23,7 @@ fn history() -> String {
 }
 
 fn behind(prometheus: &Prometheus) -> Served {
-    let url = prometheus.url().to_owned();
-    let upstream = move || -> Arc<dyn emac::upstream::Upstream> {
-        Arc::new(HttpUpstream::new(HttpSettings::new(url)).unwrap())
-    };
-    Served::start(upstream, Vec::new(), Timestamp::from_millis(1_700_000_000_000), Options::default())
+    Served::behind(prometheus.url(), Vec::new(), Timestamp::from_millis(1_700_000_000_000))
 }
 
 /// Everything but what differs from one answer to the next.

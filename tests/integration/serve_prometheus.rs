@@ -1,17 +1,15 @@
 //! The whole way, from histograms in a real Prometheus to the answers that its own clients print.
 
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use emac::unit::Timestamp;
-use emac::upstream::http::{HttpSettings, HttpUpstream};
 use serde_json::json;
 
 use crate::emac_binary::Binary;
 use crate::http_client::{get, post};
 use crate::prometheus::{Prometheus, Setup, escape, wait_for};
-use crate::served::{Options, Served, journeys};
+use crate::served::{Served, journeys};
 
 /// A multiple of the evaluation interval.
 const END: i64 = 1_700_000_010;
@@ -64,12 +62,8 @@ fn history(end: i64) -> String {
 fn start() -> (Prometheus, Served) {
     let history = history(END);
     let prometheus = Prometheus::start(&Setup { history: Some(&history), ..Setup::default() });
-    let url = prometheus.url().to_owned();
-    let upstream = move || -> Arc<dyn emac::upstream::Upstream> {
-        Arc::new(HttpUpstream::new(HttpSettings::new(url)).unwrap())
-    };
     let now = Timestamp::from_millis((END + 5) * 1000);
-    let served = Served::start(upstream, journeys(SPEC), now, Options::default());
+    let served = Served::behind(prometheus.url(), journeys(SPEC), now);
     served.evaluate();
     (prometheus, served)
 }

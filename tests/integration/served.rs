@@ -12,6 +12,7 @@ use emac::spec::{self, SourceFile};
 use emac::telemetry::Telemetry;
 use emac::unit::Timestamp;
 use emac::upstream::Upstream;
+use emac::upstream::http::{HttpSettings, HttpUpstream};
 use tokio_util::sync::CancellationToken;
 
 /// A server that ends with its value.
@@ -35,6 +36,12 @@ pub(crate) struct Options {
 }
 
 impl Served {
+    /// As [`Self::start`], in front of an HTTP server that nothing guards, with the defaults.
+    pub(crate) fn behind(url: &str, journeys: Vec<Journey>, now: Timestamp) -> Self {
+        let settings = HttpSettings::new(url);
+        Self::start(|| Arc::new(HttpUpstream::new(settings).unwrap()), journeys, now, Options::default())
+    }
+
     /// Starts a server whose engine has evaluated nothing. The clock stands still at `now`. `upstream` is called within
     /// the server's runtime.
     pub(crate) fn start(
