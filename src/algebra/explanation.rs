@@ -10,6 +10,7 @@ use super::sensitivity;
 use super::tree::{Kind, ParameterFlaw, Tree};
 use crate::distribution::histogram::ClassicHistogram;
 use crate::journey::Journey;
+use crate::journey::domain::DomainId;
 use crate::journey::evidence::{Evidence, Measurement};
 use crate::journey::governance::{BucketError, Dependence};
 use crate::journey::operator::{Backoff, Jitter};
@@ -153,7 +154,7 @@ impl Explained<'_> {
             .map(|domain| {
                 let with = |value: f64| -> Vec<Bounds> {
                     let member = |component: usize| {
-                        self.journey.components[component].domains.iter().any(|id| id.0 == domain)
+                        self.journey.components[component].domains.contains(&DomainId(domain))
                     };
                     let of = |component: usize| {
                         if member(component) { Bounds::exactly(value) } else { leaves[component] }
@@ -266,9 +267,8 @@ impl Explained<'_> {
         let used = || (0..self.leaves.len()).filter(|&index| self.tree.occurrences[index] > 0);
         if used().count() > 1 {
             for (index, domain) in self.journey.domains.iter().enumerate() {
-                let member = |component: usize| {
-                    self.journey.components[component].domains.iter().any(|id| id.0 == index)
-                };
+                let member =
+                    |component: usize| self.journey.components[component].domains.contains(&DomainId(index));
                 if used().all(member) {
                     warn(
                         "domain-holds-every-component",

@@ -19,6 +19,7 @@ use crate::algebra::composition::{
 use crate::algebra::verdict::{self, Judgement};
 use crate::journey::Journey;
 use crate::journey::component::{Component, Telemetry};
+use crate::journey::domain::DomainId;
 use crate::journey::evidence::{ComponentEvidence, Evidence, Measurement};
 use crate::journey::governance::{BucketError, Dependence, EvaluationMode};
 use crate::journey::operator::Operator;
@@ -317,7 +318,7 @@ fn warnings(components: &[ComponentResult], composition: &Composition) -> Vec<Wa
     for component in components {
         for reason in &component.evidence.reasons {
             warnings.push(WarningResult {
-                code: [WarningResult::OF_EVIDENCE, &reason.reason.replace('_', "-")].concat(),
+                code: WarningResult::code_of(reason),
                 message: [&component.name, ": ", &reason.message].concat(),
             });
         }
@@ -327,7 +328,7 @@ fn warnings(components: &[ComponentResult], composition: &Composition) -> Vec<Wa
 
 fn domains(journey: &Journey, composition: &Composition) -> Vec<DomainResult> {
     let members = |index: usize| {
-        let within = |component: &&Component| component.domains.iter().any(|id| id.0 == index);
+        let within = |component: &&Component| component.domains.contains(&DomainId(index));
         journey.components.iter().filter(within).map(|component| component.name.clone()).collect()
     };
     composition

@@ -2,7 +2,6 @@
 //! names, their order and their units; new ones may come beside them.
 
 use indexmap::IndexMap;
-
 use serde::Serialize;
 
 use super::allocation::AllocationResult;
@@ -195,7 +194,13 @@ pub struct WarningResult {
 
 impl WarningResult {
     /// What the codes of flaws of a component's evidence begin with.
-    pub(super) const OF_EVIDENCE: &str = "evidence-";
+    const OF_EVIDENCE: &str = "evidence-";
+
+    /// The code of a flaw of a component's evidence.
+    #[must_use]
+    pub fn code_of(flaw: &ReasonResult) -> String {
+        [Self::OF_EVIDENCE, &flaw.reason.replace('_', "-")].concat()
+    }
 
     /// Whether a component's [`ComponentEvidenceResult::reasons`] say the same.
     #[must_use]

@@ -6,7 +6,7 @@ use super::number::{count, real, seconds, share};
 use crate::algebra::composition::{ComponentShare, Composition};
 use crate::distribution::histogram::ClassicHistogram;
 use crate::journey::Journey;
-use crate::journey::domain::DomainLatency;
+use crate::journey::domain::{DomainId, DomainLatency};
 use crate::journey::evidence::{Evidence, Measurement};
 use crate::unit::Seconds;
 
@@ -120,7 +120,7 @@ fn narrower_domains(journey: &Journey, composition: &Composition) -> String {
     // Of the latency, where that is what is wide: what its members make of it, if they may slow together.
     let latency_share = |domain: usize| -> f64 {
         let both = journey.components.iter().zip(&composition.components);
-        let members = both.filter(|(component, _)| component.domains.iter().any(|id| id.0 == domain));
+        let members = both.filter(|(component, _)| component.domains.contains(&DomainId(domain)));
         match journey.domains[domain].latency {
             DomainLatency::Independent => 0.0,
             DomainLatency::Shared | DomainLatency::Correlation(_) => {

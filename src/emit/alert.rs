@@ -4,6 +4,7 @@ use super::rule::{Group, Labels, Rule};
 use super::selector::{burning, over};
 use super::tier::{Budget, Tier, tiers};
 use crate::journey::Journey;
+use crate::journey::domain::DomainId;
 use crate::synthetic::catalog;
 
 /// The share of the journey's unavailability above which a contributor dominates.
@@ -34,7 +35,7 @@ pub(crate) fn group(journey: &Journey) -> Group {
 /// Whether any failure domain holds more than one component.
 pub(crate) fn shared_domains(journey: &Journey) -> bool {
     (0..journey.domains.len()).any(|domain| {
-        let members = journey.components.iter().filter(|c| c.domains.iter().any(|id| id.0 == domain));
+        let members = journey.components.iter().filter(|c| c.domains.contains(&DomainId(domain)));
         members.count() > 1
     })
 }

@@ -72,10 +72,8 @@ pub struct Artifact {
 #[must_use]
 pub fn artifacts(journey: &Journey, derivation: &Derivation, options: &Options) -> Vec<Artifact> {
     let header = provenance::header(journey);
-    let mut artifacts = Vec::new();
-    let mut push = |path: &str, text: String| {
-        artifacts.push(Artifact { path: format!("{}/{path}", journey.name), text });
-    };
+    let mut artifacts: Vec<Artifact> = Vec::new();
+    let file = |path: &str, text: String| Artifact { path: format!("{}/{path}", journey.name), text };
     let rules = |name: &str, groups: &[rule::Group]| match options.target {
         Target::Prometheus => rule::document("", &header, groups, options.target),
         Target::Operator | Target::Vm => {
@@ -83,34 +81,34 @@ pub fn artifacts(journey: &Journey, derivation: &Derivation, options: &Options) 
         }
     };
     let alerts = [alert::group(journey), guard::group(journey)];
-    push(RECORDING, rules("recording-rules", &[recording::group(journey)]));
-    push(ALERTS, rules("alerts", &alerts));
-    push(EVALUATOR_GUARDS, rules("evaluator-guards", &[guard::evaluator(journey, options.target)]));
+    artifacts.push(file(RECORDING, rules("recording-rules", &[recording::group(journey)])));
+    artifacts.push(file(ALERTS, rules("alerts", &alerts)));
+    artifacts.push(file(
+        EVALUATOR_GUARDS,
+        rules("evaluator-guards", &[guard::evaluator(journey, options.target)]),
+    ));
     let tests = unit_test::document(journey, &header);
     if options.target == Target::Prometheus {
-        push(TESTS, tests);
+        artifacts.push(file(TESTS, tests));
     } else {
         // promtool reads no objects of Kubernetes, and kubectl no files of promtool: both stand in a folder of their own.
-        push(PLAIN_ALERTS, rule::document("", &header, &alerts, Target::Prometheus));
-        push(PLAIN_TESTS, tests);
+        artifacts.push(file(PLAIN_ALERTS, rule::document("", &header, &alerts, Target::Prometheus)));
+        artifacts.push(file(PLAIN_TESTS, tests));
     }
     if let Some(template) = argo::template(journey, &header, &options.address) {
-        push(TEMPLATE, template);
-        push(ROLLOUT, argo::rollout(journey, &header));
+        artifacts.push(file(TEMPLATE, template));
+        artifacts.push(file(ROLLOUT, argo::rollout(journey, &header)));
     }
-    push(DASHBOARD, dashboard::document(journey));
-    let paths: Vec<String> = artifacts.iter().map(|artifact: &Artifact| artifact.path.clone()).collect();
+    artifacts.push(file(DASHBOARD, dashboard::document(journey)));
+    let paths: Vec<String> = artifacts.iter().map(|artifact| artifact.path.clone()).collect();
     let report = report::Report::new(journey, derivation, &paths);
-    let mut push = |path: &str, text: String| {
-        artifacts.push(Artifact { path: format!("{}/{path}", journey.name), text });
-    };
     if let Some(text) = policy_text::markdown(&report) {
-        push(POLICY_TEXT, text);
+        artifacts.push(file(POLICY_TEXT, text));
     }
     let mut text = String::with_capacity(1 << 15);
     report.write(&header, &mut text);
-    push(REPORT, text);
-    push(REPORT_TEXT, report_text::markdown(&report));
+    artifacts.push(file(REPORT, text));
+    artifacts.push(file(REPORT_TEXT, report_text::markdown(&report)));
     artifacts
 }
 

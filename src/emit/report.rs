@@ -17,8 +17,9 @@ use super::provenance;
 use super::tier::{Budget, Reach, Tier, tiers};
 use super::yaml_scalar::{anywhere, in_block};
 use crate::derive::Derivation;
+use crate::derive::by_assumption::ByAssumption;
 use crate::derive::derivation::{
-    AvailabilityResult, ComponentResult, LatencyResult, Margins, ProbabilityRange, ReasonResult, TimeRange,
+    AvailabilityResult, ComponentResult, LatencyResult, Margins, ReasonResult, WarningResult,
 };
 use crate::derive::formula;
 use crate::derive::number::significant;
@@ -126,7 +127,7 @@ impl<'a> Report<'a> {
                 continue;
             }
             seen.push(reason);
-            let code = format!("evidence-{}", reason.reason.replace('_', "-"));
+            let code = WarningResult::code_of(reason);
             if remarks.iter().all(|known| known.code != code || known.message != reason.message) {
                 remarks.push(Remark { code, message: reason.message.clone() });
             }
@@ -231,9 +232,7 @@ impl<'a> Report<'a> {
         out.push_str("  objectives:\n");
         let margins = |row: &mut Flow<'_>, key: &str, margins: &Margins| {
             row.map(key, |row| {
-                row.number("estimate", margins.estimate)
-                    .number("pessimistic", margins.pessimistic)
-                    .number("optimistic", margins.optimistic);
+                sides(row, [margins.estimate, margins.pessimistic, margins.optimistic]);
             });
         };
         if let Some(objective) = &objectives.availability {
@@ -305,8 +304,7 @@ impl<'a> Report<'a> {
         out.push_str("  derivation:\n");
         field(out, "    window: ", &derivation.window);
         let mut row = Flow::new(out, "    availability: ");
-        sides(&mut row, &derivation.availability);
-        by_dependence(&mut row, &derivation.availability);
+        availability(&mut row, &derivation.availability);
         row.end_line();
         if !derivation.domains.is_empty() {
             out.push_str("    domains:\n");
@@ -336,19 +334,17 @@ impl<'a> Report<'a> {
             out.push_str("      ");
             anywhere(quantile, out);
             let mut row = Flow::new(out, ": ");
-            latency_sides(&mut row, latency);
+            self::latency(&mut row, latency);
             row.end_line();
         }
         if !derivation.distribution.is_empty() {
             out.push_str("    distribution:\n");
         }
         for point in &derivation.distribution {
-            Flow::new(out, "      - ")
-                .number("seconds", point.seconds.get())
-                .number("estimate", point.estimate)
-                .number("pessimistic", point.pessimistic)
-                .number("optimistic", point.optimistic)
-                .end_line();
+            let mut row = Flow::new(out, "      - ");
+            row.number("seconds", point.seconds.get());
+            sides(&mut row, [point.estimate, point.pessimistic, point.optimistic]);
+            row.end_line();
         }
     }
 
@@ -358,7 +354,7 @@ impl<'a> Report<'a> {
         row.number("depth", depth as f64);
         if step.keyword == "ref" {
             row.text("component", &step.operator);
-            sides(&mut row, &step.availability);
+            sides(&mut row, sides_of(&step.availability));
             if let Some(component) = self.component(&step.operator) {
                 self.write_component(&mut row, component);
             }
@@ -367,8 +363,7 @@ impl<'a> Report<'a> {
             if is_known(step) && step.formula.strip_prefix("A = ") != Some(&step.substituted) {
                 row.text("substituted", &step.substituted);
             }
-            sides(&mut row, &step.availability);
-            by_dependence(&mut row, &step.availability);
+            availability(&mut row, &step.availability);
             if self.timed {
                 row.text("latencyFormula", step.latency_formula);
             }
@@ -450,36 +445,36 @@ fn rounded(value: f64) -> f64 {
     significant(value, 4).parse().unwrap_or(value)
 }
 
-fn sides(row: &mut Flow<'_>, availability: &AvailabilityResult) {
+fn sides(row: &mut Flow<'_>, [estimate, pessimistic, optimistic]: [f64; 3]) {
+    row.numbers([("estimate", estimate), ("pessimistic", pessimistic), ("optimistic", optimistic)]);
+}
+
+fn sides_of(availability: &AvailabilityResult) -> [f64; 3] {
     let AvailabilityResult { estimate, pessimistic, optimistic, .. } = availability;
-    row.numbers([
-        ("estimate", estimate.get()),
-        ("pessimistic", pessimistic.get()),
-        ("optimistic", optimistic.get()),
-    ]);
+    [estimate.get(), pessimistic.get(), optimistic.get()]
 }
 
-fn by_dependence(row: &mut Flow<'_>, availability: &AvailabilityResult) {
+/// The lower and the upper end of each range, which `ends` gives.
+fn by_dependence<R>(row: &mut Flow<'_>, ranges: &ByAssumption<R>, ends: impl Fn(&R) -> [f64; 2]) {
     row.map("byDependence", |row| {
-        for (name, ProbabilityRange { lower, upper }) in availability.by_dependence.iter() {
+        for (name, range) in ranges.iter() {
+            let [lower, upper] = ends(range);
             row.map(name, |row| {
-                row.numbers([("lower", lower.get()), ("upper", upper.get())]);
+                row.numbers([("lower", lower), ("upper", upper)]);
             });
         }
     });
 }
 
-fn latency_sides(row: &mut Flow<'_>, latency: &LatencyResult) {
-    row.number("estimate", latency.estimate.get())
-        .number("pessimistic", latency.pessimistic.get())
-        .number("optimistic", latency.optimistic.get());
-    row.map("byDependence", |row| {
-        for (name, TimeRange { lower, upper }) in latency.by_dependence.iter() {
-            row.map(name, |row| {
-                row.number("lower", lower.get()).number("upper", upper.get());
-            });
-        }
-    });
+fn availability(row: &mut Flow<'_>, availability: &AvailabilityResult) {
+    sides(row, sides_of(availability));
+    by_dependence(row, &availability.by_dependence, |range| [range.lower.get(), range.upper.get()]);
+}
+
+fn latency(row: &mut Flow<'_>, latency: &LatencyResult) {
+    let LatencyResult { estimate, pessimistic, optimistic, .. } = latency;
+    sides(row, [estimate.get(), pessimistic.get(), optimistic.get()]);
+    by_dependence(row, &latency.by_dependence, |range| [range.lower.get(), range.upper.get()]);
 }
 
 impl Budget {

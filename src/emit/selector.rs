@@ -22,34 +22,37 @@ pub(crate) fn proven(budget: Budget) -> &'static str {
     }
 }
 
-/// `name{journey="…"}` with further matchers as written: of all traffic, not of one variant.
-pub(crate) fn series(name: &str, journey: &Journey, more: &str) -> String {
-    let whole = if journey.variants.is_empty() { "" } else { ",variant=\"\"" };
-    selector(name, journey, [whole, if more.is_empty() { "" } else { "," }, more])
-}
-
-/// The parts of a selector in one text; a compiled file holds hundreds.
-fn selector<const N: usize>(name: &str, journey: &Journey, more: [&str; N]) -> String {
+/// `name{journey="…"…}`, its further matchers in parts, commas included: a compiled file holds hundreds.
+pub(crate) fn selector(name: &str, journey: &Journey, more: &[&str]) -> String {
     let lengths: usize = more.iter().map(|part| part.len()).sum();
     let mut text = String::with_capacity(name.len() + journey.name.len() + lengths + "{journey=\"\"}".len());
-    for part in [name, "{journey=\"", &journey.name, "\""].into_iter().chain(more) {
+    for part in [name, "{journey=\"", &journey.name, "\""].iter().chain(more) {
         text.push_str(part);
     }
     text.push('}');
     text
 }
 
-/// `name{…}` of one variant, or of all traffic where there is none.
+/// A matcher of what is of all traffic, where there are variants; behind a comma.
+fn whole(journey: &Journey) -> &'static str {
+    if journey.variants.is_empty() { "" } else { ",variant=\"\"" }
+}
+
+/// A selector with further matchers as written: of all traffic, not of one variant.
+pub(crate) fn series(name: &str, journey: &Journey, more: &str) -> String {
+    selector(name, journey, &[whole(journey), if more.is_empty() { "" } else { "," }, more])
+}
+
+/// The same of one variant, or of all traffic where there is none.
 pub(crate) fn of_variant(name: &str, journey: &Journey, variant: Option<&str>, more: &str) -> String {
     let Some(variant) = variant else { return series(name, journey, more) };
     let comma = if more.is_empty() { "" } else { "," };
-    selector(name, journey, [",variant=\"", variant, "\"", comma, more])
+    selector(name, journey, &[",variant=\"", variant, "\"", comma, more])
 }
 
-/// The same over one window.
+/// The same of all traffic over one window.
 pub(crate) fn over(name: &str, journey: &Journey, window: &str) -> String {
-    let whole = if journey.variants.is_empty() { "" } else { ",variant=\"\"" };
-    selector(name, journey, [whole, ",window=\"", window, "\""])
+    selector(name, journey, &[whole(journey), ",window=\"", window, "\""])
 }
 
 /// The labels by which numbers of a journey are kept apart: variants too, where it has any.
@@ -59,7 +62,7 @@ pub(crate) fn identity(journey: &Journey) -> &'static str {
 
 /// The same series of every variant.
 pub(crate) fn of_any_variant(name: &str, journey: &Journey) -> String {
-    selector(name, journey, [])
+    selector(name, journey, &[])
 }
 
 /// A regular expression of these windows.

@@ -6,7 +6,7 @@ use super::alert;
 use super::guard;
 use super::phase::{Value, phased, values};
 use super::rule::{Labels, minutes, pairs};
-use super::selector::{pessimistic, proven};
+use super::selector::{pessimistic, proven, selector};
 use super::tier::{Budget, Tier, tiers, windows};
 use super::yaml::Writer;
 use crate::journey::Journey;
@@ -58,19 +58,9 @@ fn tests(journey: &Journey, out: &mut Writer<'_>) {
     evidence_test(journey, out);
 }
 
-/// A series of all traffic: it carries no `variant`.
-fn series(name: &str, journey: &Journey, more: &[&str]) -> String {
-    let lengths: usize = more.iter().map(|part| part.len()).sum();
-    let mut text = String::with_capacity(name.len() + journey.name.len() + lengths + "{journey=\"\"}".len());
-    for part in [name, "{journey=\"", &journey.name, "\""].iter().chain(more) {
-        text.push_str(part);
-    }
-    text.push('}');
-    text
-}
-
+/// A series over one window; of all traffic, so that it carries no `variant`.
 fn over(name: &str, journey: &Journey, window: &str) -> String {
-    series(name, journey, &[",window=\"", window, "\""])
+    selector(name, journey, &[",window=\"", window, "\""])
 }
 
 fn input(out: &mut Writer<'_>, series: &str, values: &str) {
@@ -288,7 +278,7 @@ fn tiers_test<'t>(
                 input(out, &over(pessimistic(budget), journey, &tier.short_text), short);
                 input(out, &over(proven(budget), journey, &tier.long_text), proof);
                 let of = [",window=\"", &tier.long_text, "\",component=\"", component, "\""];
-                input(out, &series(share_of, journey, &of), &share);
+                input(out, &selector(share_of, journey, &of), &share);
             }
         }
     };
@@ -334,7 +324,7 @@ fn contributor_test(journey: &Journey, tier: &Tier, kinds: &[&'static str], out:
         input(out, &over(proven(budget), journey, &tier.long_text), &burn);
         for (kind, _, share, member) in all.clone() {
             let of = [",window=\"", &tier.long_text, "\",", kind, "=\"", member, "\""];
-            input(out, &series(share, journey, &of), &shares);
+            input(out, &selector(share, journey, &of), &shares);
         }
     };
     let checks = |out: &mut Writer<'_>| {
@@ -381,7 +371,7 @@ fn incomplete_test(
     let healthy = during(&|_| false);
     let inputs = |out: &mut Writer<'_>| {
         let known = format!("1x{}", GUARD_PHASE * (4 * tiers.len() as u64 + 1) - 1);
-        input(out, &series(catalog::MODEL_INFO, journey, &[DIGEST]), &known);
+        input(out, &selector(catalog::MODEL_INFO, journey, &[DIGEST]), &known);
         for &budget in budgets {
             for (window, values) in &read {
                 input(out, &over(pessimistic(budget), journey, window), values);
@@ -419,7 +409,7 @@ fn guard_fires(journey: &Journey, name: &str, out: &mut Writer<'_>) {
 fn absent_test(journey: &Journey, out: &mut Writer<'_>) {
     let inputs = |out: &mut Writer<'_>| {
         let known = values(&[Value::Number(1.0), Value::Gone, Value::Number(1.0)], GUARD_PHASE);
-        input(out, &series(catalog::MODEL_INFO, journey, &[DIGEST]), &known);
+        input(out, &selector(catalog::MODEL_INFO, journey, &[DIGEST]), &known);
     };
     let checks = |out: &mut Writer<'_>| {
         check(out, 9, guard::ABSENT, nothing);
@@ -437,11 +427,11 @@ fn evidence_test(journey: &Journey, out: &mut Writer<'_>) {
         values(&[Value::Number(healthy), Value::Number(bad), Value::Number(healthy)], GUARD_PHASE)
     };
     let inputs = |out: &mut Writer<'_>| {
-        input(out, &series(catalog::EVIDENCE_AGE, journey, &[]), &phases(10.0, 300.0));
+        input(out, &selector(catalog::EVIDENCE_AGE, journey, &[]), &phases(10.0, 300.0));
         let flag = phases(0.0, 1.0);
         for reason in ["upstream", "no_traffic", "retention"] {
             let of = [",reason=\"", reason, "\""];
-            input(out, &series(catalog::EVIDENCE_MISSING, journey, &of), &flag);
+            input(out, &selector(catalog::EVIDENCE_MISSING, journey, &of), &flag);
         }
     };
     let checks = |out: &mut Writer<'_>| {
