@@ -15,7 +15,7 @@ use crate::upstream::{Body as UpstreamBody, RequestBroken};
 /// A body on its way to the upstream.
 pub(crate) fn to_upstream(body: Body) -> UpstreamBody {
     let broken = |fault: axum::Error| RequestBroken { late: is_late(&fault), fault: fault.to_string() };
-    body.map_err(move |fault| broken(fault).into()).boxed_unsync()
+    UpstreamBody::streamed(body.map_err(broken))
 }
 
 /// Why a body was not read whole.

@@ -16,29 +16,43 @@ use super::parameters::Call;
 use super::state::ApiState;
 use crate::telemetry::FORWARD;
 use crate::upstream::memory::{Exhausted, Reserved};
-use crate::upstream::{Body as UpstreamBody, Replay, UpstreamError};
+use crate::upstream::{Body as UpstreamBody, UpstreamError};
 use crate::wire::prometheus_json::decode;
 
 /// Passes on a request that nobody looked at.
 pub(crate) async fn untouched(state: &ApiState, request: http::Request<Body>) -> Response {
-    let (mut head, body) = request.into_parts();
-    if head.method.is_safe() && body.is_end_stream() {
-        head.extensions.insert(Replay(Bytes::new()));
-    }
-    send(state, http::Request::from_parts(head, to_upstream(body))).await
+    to_client(send(state, as_it_came(request)).await)
 }
 
 /// Passes on a request whose parameters were read.
 pub(crate) async fn unchanged(state: &ApiState, call: Call) -> Response {
-    send(state, call.into_request()).await
+    to_client(send(state, call.into_request()).await)
 }
 
-async fn send(state: &ApiState, request: http::Request<UpstreamBody>) -> Response {
+/// A request that nobody looked at, for the upstream.
+pub(crate) fn as_it_came(request: http::Request<Body>) -> http::Request<UpstreamBody> {
+    let only_reads = request.method().is_safe();
+    request.map(|body| match body.is_end_stream() {
+        true if only_reads => UpstreamBody::replayable(Bytes::new()),
+        true => UpstreamBody::default(),
+        false => to_upstream(body),
+    })
+}
+
+/// Sends a request to the upstream, and counts it.
+pub(crate) async fn send(
+    state: &ApiState,
+    request: http::Request<UpstreamBody>,
+) -> Result<http::Response<UpstreamBody>, UpstreamError> {
     let begun = Instant::now();
     let answer = state.upstream().forward(request).await;
     state.telemetry().upstream_request(FORWARD, answer.is_ok(), begun.elapsed());
+    answer
+}
+
+fn to_client(answer: Result<http::Response<UpstreamBody>, UpstreamError>) -> Response {
     match answer {
-        Ok(answer) => answer.map(Body::new).into_response(),
+        Ok(answer) => answer.map(Body::new),
         Err(error) => ApiError::from(error).into_response(),
     }
 }

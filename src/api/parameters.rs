@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::timed_body::is_late;
 use crate::series::StepGrid;
 use crate::unit::{Timestamp, Window};
-use crate::upstream::{Body as UpstreamBody, Replay};
+use crate::upstream::Body as UpstreamBody;
 
 /// How much of a form is looked at. Whatever is larger holds no query that we would parse, and is passed through.
 const MAX_FORM_BYTES: usize = 1 << 20;
@@ -76,16 +76,16 @@ impl Call {
     }
 
     /// The request as it came.
-    pub(crate) fn into_request(mut self) -> http::Request<UpstreamBody> {
+    pub(crate) fn into_request(self) -> http::Request<UpstreamBody> {
         // Whatever is answered here only reads.
         let whole = match &self.body {
             CallBody::Whole(bytes) => Some(bytes.clone()),
             CallBody::Begun(begun, rest) => (begun.is_empty() && rest.is_end_stream()).then(Bytes::new),
         };
-        if let Some(whole) = whole {
-            self.head.extensions.insert(Replay(whole));
+        match whole {
+            Some(whole) => Request::from_parts(self.head, UpstreamBody::replayable(whole)),
+            None => self.into_unread().map(to_upstream),
         }
-        self.into_unread().map(to_upstream)
     }
 
     /// The request as it came, to be read again.

@@ -13,7 +13,7 @@ use crate::promql::pushdown::{Request as Planned, When};
 use crate::series::{Labels, Sample, Series, StepGrid};
 use crate::unit::Timestamp;
 use crate::upstream::memory::{MemoryBudget, Reserved};
-use crate::upstream::{Body, Replay, Upstream, UpstreamError, whole_body};
+use crate::upstream::{Body, Upstream, UpstreamError};
 use crate::wire::prometheus_json::decode::{self, DecodeError};
 use crate::wire::prometheus_json::number::write_time;
 use crate::wire::prometheus_json::{Annotations, QueryAnswer, QueryData};
@@ -227,9 +227,7 @@ fn request(
         all.insert(header::CONTENT_TYPE, form);
         all.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     }
-    let encoded = Bytes::from(encoded);
-    let request = request.extension(Replay(encoded.clone()));
-    request.body(whole_body(encoded))
+    request.body(Body::replayable(encoded))
 }
 
 /// Reads an answer whole, up to `limit` bytes. `reserved` grows by what is held.

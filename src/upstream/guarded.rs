@@ -16,7 +16,7 @@ use super::breaker::{Breaker, PROBE_EVERY};
 use super::lane::Lane;
 use super::limiter::{Finished, Limiter, MAX_WAIT, Permit};
 use super::retry_budget::RetryBudget;
-use super::{Answer, Body, Condition, Replay, Upstream, UpstreamError, whole_body};
+use super::{Answer, Body, Condition, Upstream, UpstreamError};
 use crate::series::StepGrid;
 use crate::unit::Timestamp;
 
@@ -106,26 +106,25 @@ impl GuardedUpstream {
         }
     }
 
-    async fn pass_on(&self, request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
+    async fn pass_on(&self, mut request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let lane = Lane::of_client(request.headers());
-        let again = request.extensions().get::<Replay>().cloned().map(|Replay(body)| {
-            let mut copy = Request::new(body);
-            *copy.method_mut() = request.method().clone();
-            *copy.uri_mut() = request.uri().clone();
-            *copy.headers_mut() = request.headers().clone();
-            copy
-        });
+        let again = request.body().again();
         let member = self.current();
         member.retries.earn();
-        let answer = member.pass_on(lane, request).await;
+        let answer = member.pass_on(lane, &mut request).await;
         let (Err(UpstreamError::Unreachable { .. }), Some(again)) = (&answer, again) else { return answer };
         let next = self.after(member);
         if next.breaker.is_open() {
             return answer;
         }
         let Some(pause) = member.retry(Instant::now() + MAX_WAIT) else { return answer };
-        tokio::time::sleep(pause).await;
-        next.pass_on(lane, again.map(whole_body)).await
+        // Rarely, and in a box of its own, which no other request makes room for.
+        Box::pin(async {
+            tokio::time::sleep(pause).await;
+            *request.body_mut() = again;
+            next.pass_on(lane, &mut request).await
+        })
+        .await
     }
 }
 
@@ -150,16 +149,20 @@ impl Member {
     async fn pass_on(
         self: &Arc<Self>,
         lane: Lane,
-        request: Request<Body>,
+        request: &mut Request<Body>,
     ) -> Result<Response<Body>, UpstreamError> {
         if let Some(fault) = self.breaker.fault() {
             let fault = format!("{fault}; it is asked again every second");
             return Err(UpstreamError::Unreachable { upstream: self.name(), fault });
         }
-        let permit = self.limiter.acquire(lane, Instant::now() + 2 * MAX_WAIT).await;
-        let permit =
-            permit.map_err(|refused| UpstreamError::Busy { upstream: self.name(), wait: refused.wait })?;
-        let answer = self.upstream.forward(request).await;
+        let permit = match self.limiter.acquire_at_once(lane) {
+            Some(permit) => permit,
+            None => {
+                let permit = Box::pin(self.limiter.acquire(lane, Instant::now() + 2 * MAX_WAIT)).await;
+                permit.map_err(|refused| UpstreamError::Busy { upstream: self.name(), wait: refused.wait })?
+            }
+        };
+        let answer = self.upstream.attempt(request).await;
         // The upstream has done its work when the head is there: whoever takes the body slowly keeps nobody waiting.
         self.note(permit, answer.as_ref().map(Response::status));
         answer

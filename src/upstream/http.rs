@@ -17,7 +17,6 @@ use futures::future::BoxFuture;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::BodyExt as _;
 use hyper_util::client::legacy::connect::HttpConnector;
 
 use super::{Answer, Body, MemoryBudget, RequestBroken, Upstream, UpstreamError, whole_body};
@@ -27,7 +26,8 @@ use crate::wire::prometheus_json::decode::{self, DecodeError};
 use crate::wire::prometheus_json::number;
 use crate::wire::prometheus_json::{QueryAnswer, QueryData};
 
-use connections::{AnswerBody, Connections};
+pub(super) use connections::AnswerBody;
+use connections::Connections;
 pub use tls::TlsSettings;
 
 /// The longest URL that carries a query; longer ones are posted as a form. Every server and proxy takes this much.
@@ -129,8 +129,8 @@ pub enum HttpSettingsError {
 pub struct HttpUpstream {
     name: String,
     tenant: Option<String>,
-    host: HeaderValue,
     prefix: String,
+    /// Sent with every request.
     fixed: HeaderMap,
     forward_authorization: bool,
     body_limit: usize,
@@ -153,11 +153,13 @@ impl HttpUpstream {
         let unusable = |fault| HttpSettingsError::Url { url: settings.url.clone(), fault };
         let server = Uri::builder().scheme(scheme.clone()).authority(authority.clone()).path_and_query("/");
         let server = server.build().map_err(|_| unusable("not a URL"))?;
+        let host = host(&scheme, &authority).map_err(|_| unusable("the host is not a legal one"))?;
+        let mut fixed = headers::fixed(&settings)?;
+        fixed.entry(header::HOST).or_insert(host);
         Ok(Self {
             name: format!("{scheme}://{authority}{prefix}"),
-            fixed: headers::fixed(&settings)?,
+            fixed,
             tenant: settings.tenant,
-            host: host(&scheme, &authority).map_err(|_| unusable("the host is not a legal one"))?,
             prefix,
             forward_authorization: settings.forward_authorization,
             body_limit: settings.body_limit,
@@ -224,7 +226,6 @@ impl HttpUpstream {
         };
         let headers = request.headers_mut();
         headers.extend(self.fixed.clone());
-        headers.entry(header::HOST).or_insert_with(|| self.host.clone());
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         let own = concat!("emac/", env!("CARGO_PKG_VERSION"));
@@ -258,17 +259,19 @@ impl HttpUpstream {
         })
     }
 
-    /// Head of a request on its way to the upstream.
-    fn rewrite(&self, head: &mut http::request::Parts) -> Result<(), UpstreamError> {
-        head.uri = match head.uri.path_and_query() {
+    /// A client's request as the upstream gets it; takes its body.
+    fn rewritten(&self, asked: &mut Request<Body>) -> Result<Request<Body>, UpstreamError> {
+        let uri = match asked.uri().path_and_query() {
             // As it came, without making another.
             Some(path) if self.prefix.is_empty() => Uri::from(path.clone()),
             path => self.uri(path.map_or("/", PathAndQuery::as_str))?,
         };
-        head.version = http::Version::HTTP_11;
-        headers::to_upstream(&mut head.headers, &self.fixed, self.forward_authorization);
-        head.headers.entry(header::HOST).or_insert_with(|| self.host.clone());
-        Ok(())
+        let mut request = Request::new(std::mem::take(asked.body_mut()));
+        request.method_mut().clone_from(asked.method());
+        *request.uri_mut() = uri;
+        *request.headers_mut() =
+            headers::to_upstream(asked.headers(), &self.fixed, self.forward_authorization);
+        Ok(request)
     }
 }
 
@@ -337,14 +340,19 @@ impl Upstream for HttpUpstream {
         })
     }
 
-    fn forward(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, UpstreamError>> {
+    fn forward(&self, mut request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, UpstreamError>> {
+        Box::pin(async move { self.attempt(&mut request).await })
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        request: &'a mut Request<Body>,
+    ) -> BoxFuture<'a, Result<Response<Body>, UpstreamError>> {
         Box::pin(async move {
-            let (mut head, body) = request.into_parts();
-            self.rewrite(&mut head)?;
-            let sent = self.connections.send(Request::from_parts(head, body)).await;
-            let (mut head, body) = sent.map_err(|e| self.unsent(&e))?.into_parts();
-            headers::drop_hop_by_hop(&mut head.headers);
-            Ok(Response::from_parts(head, body.map_err(Into::into).boxed_unsync()))
+            let sent = self.connections.send(self.rewritten(request)?).await;
+            let mut answer = sent.map_err(|e| self.unsent(&e))?;
+            headers::drop_hop_by_hop(answer.headers_mut());
+            Ok(answer.map(Body::of_answer))
         })
     }
 }

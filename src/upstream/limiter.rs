@@ -7,7 +7,7 @@
 //!
 //! By hand, since the ready-made limits know neither lanes nor refusal on arrival.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -78,8 +78,8 @@ pub struct Standing {
 
 struct State {
     limit: f64,
-    /// Under way: since when, and in which lane.
-    started: BTreeMap<u64, (Instant, Lane)>,
+    /// Under way: which, since when, and in which lane.
+    started: Vec<(u64, Instant, Lane)>,
     next: u64,
     waiting: [VecDeque<oneshot::Sender<Permit>>; 3],
     recent: Option<f64>,
@@ -119,7 +119,7 @@ impl Limiter {
     fn waiting_at_most(max_wait: Duration, enabled: bool) -> Arc<Self> {
         let state = State {
             limit: START,
-            started: BTreeMap::new(),
+            started: Vec::new(),
             next: 0,
             waiting: Default::default(),
             recent: None,
@@ -154,9 +154,8 @@ impl Limiter {
     pub async fn acquire(self: &Arc<Self>, lane: Lane, deadline: Instant) -> Result<Permit, Refused> {
         let (turn, patience) = {
             let mut state = self.lock();
-            state.forget_those_who_left();
-            if !self.enabled || state.has_room(lane) && state.ahead(lane) == 0 {
-                return Ok(self.permit(state.start(lane)));
+            if let Some(permit) = self.next(&mut state, lane) {
+                return Ok(permit);
             }
             let wait = state.expected_wait(lane);
             if lane != Lane::Evidence && wait > self.max_wait {
@@ -179,25 +178,37 @@ impl Limiter {
         }
     }
 
+    /// The same, where nobody has to wait for it.
+    #[must_use]
+    pub fn acquire_at_once(self: &Arc<Self>, lane: Lane) -> Option<Permit> {
+        self.next(&mut self.lock(), lane)
+    }
+
+    fn next(self: &Arc<Self>, state: &mut State, lane: Lane) -> Option<Permit> {
+        state.forget_those_who_left();
+        let free = !self.enabled || state.has_room(lane) && state.ahead(lane) == 0;
+        free.then(|| self.permit(state.start(lane)))
+    }
+
     fn permit(self: &Arc<Self>, id: u64) -> Permit {
         Permit { limiter: Some(Arc::clone(self)), id }
     }
 
     fn finished(self: &Arc<Self>, id: u64, how: Finished) {
         let mut state = self.lock();
-        if let Some((begun, _)) = state.started.remove(&id) {
+        if let Some(begun) = state.forget(id) {
             let now = Instant::now();
             state.learn(now.duration_since(begun).as_secs_f64(), how, now);
         }
         // Whose turn it is now, those who decide first.
         for lane in Lane::ALL {
-            while state.has_room(lane) {
+            while !state.waiting[lane.index()].is_empty() && state.has_room(lane) {
                 let Some(call) = state.waiting[lane.index()].pop_front() else { break };
                 let id = state.start(lane);
                 if let Err(mut unclaimed) = call.send(self.permit(id)) {
                     // Left meanwhile. Not by dropping it, which would lock this once more.
                     unclaimed.limiter = None;
-                    state.started.remove(&id);
+                    state.forget(id);
                 }
             }
         }
@@ -215,7 +226,7 @@ impl State {
     fn has_room(&self, lane: Lane) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
         let below = |count: usize, most: f64| (count as f64) < most;
-        let dashboards = || self.started.values().filter(|(_, lane)| *lane == Lane::Dashboard).count();
+        let dashboards = || self.started.iter().filter(|(.., lane)| *lane == Lane::Dashboard).count();
         below(self.started.len(), self.capacity(Lane::Automation))
             && (lane != Lane::Dashboard || below(dashboards(), self.capacity(Lane::Dashboard)))
     }
@@ -223,8 +234,14 @@ impl State {
     fn start(&mut self, lane: Lane) -> u64 {
         let id = self.next;
         self.next += 1;
-        self.started.insert(id, (Instant::now(), lane));
+        self.started.push((id, Instant::now(), lane));
         id
+    }
+
+    /// It ended; since when it was under way.
+    fn forget(&mut self, id: u64) -> Option<Instant> {
+        let at = self.started.iter().position(|(known, ..)| *known == id)?;
+        Some(self.started.swap_remove(at).1)
     }
 
     /// How many wait that are served before a newcomer of this lane.
@@ -235,7 +252,7 @@ impl State {
     fn expected_wait(&self, lane: Lane) -> Duration {
         // Those under way take at least as long as they have: an upstream that stopped answers nothing to learn from.
         let now = Instant::now();
-        let ages = self.started.values().map(|(begun, _)| now.duration_since(*begun).as_secs_f64());
+        let ages = self.started.iter().map(|(_, begun, _)| now.duration_since(*begun).as_secs_f64());
         #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
         let age = ages.sum::<f64>() / self.started.len().max(1) as f64;
         let seconds = self.recent.unwrap_or(UNKNOWN_DURATION).max(age);
@@ -245,7 +262,7 @@ impl State {
     }
 
     fn forget_those_who_left(&mut self) {
-        for lane in &mut self.waiting {
+        for lane in self.waiting.iter_mut().filter(|lane| !lane.is_empty()) {
             lane.retain(|call| !call.is_closed());
         }
     }
@@ -356,7 +373,7 @@ mod tests {
         assert_eq!(refused.wait, Duration::from_secs(1));
         // Where nothing was ever finished, the age of those under way tells.
         limiter.lock().recent = None;
-        for (begun, _) in limiter.lock().started.values_mut() {
+        for (_, begun, _) in &mut limiter.lock().started {
             *begun -= Duration::from_secs(20);
         }
         let refused_again = refusal();

@@ -1,6 +1,7 @@
 //! The Prometheus behind the proxy: one trait, an HTTP client, an embedded in-memory store, and the guards around
 //! whichever it is ([`guarded`]).
 
+mod body;
 mod breaker;
 pub mod embedded;
 pub mod guarded;
@@ -15,14 +16,12 @@ use std::time::{Duration, Instant};
 
 use ::http::header::HeaderName;
 use ::http::{Request, Response};
-use bytes::Bytes;
 use futures::future::BoxFuture;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
 
 use crate::series::{Series, StepGrid};
 use crate::unit::Timestamp;
 
+pub use body::{Body, whole_body};
 pub use guarded::{GuardSettings, GuardedUpstream};
 pub use lane::Lane;
 pub use memory::MemoryBudget;
@@ -106,11 +105,6 @@ impl UpstreamError {
     }
 }
 
-/// Put into the extensions of a request: it only reads, so that asking twice does what asking once does, and this is
-/// all of its body. Without it a request is never sent again.
-#[derive(Debug, Clone)]
-pub struct Replay(pub Bytes);
-
 /// How it stands with one upstream, for metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
@@ -140,15 +134,6 @@ pub struct RequestBroken {
     pub fault: String,
     /// Whether it did not arrive in time.
     pub late: bool,
-}
-
-/// A body that streams through; its errors are those of the connection.
-pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
-
-/// A body that is there at once; an empty one where there are no bytes.
-#[must_use]
-pub fn whole_body(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// A Prometheus-compatible server, real or embedded.
@@ -192,4 +177,17 @@ pub trait Upstream: Send + Sync + 'static {
     /// Passes a request through unchanged: path and query as the client sent them, the answer's body streamed byte
     /// for byte. Dropping the future or the body ends the upstream's work.
     fn forward(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, UpstreamError>>;
+
+    /// The same for whoever may have to ask again: takes the body, and leaves the head as it is. Those to whom it costs
+    /// nothing to leave it say so by their own.
+    fn attempt<'a>(
+        &'a self,
+        request: &'a mut Request<Body>,
+    ) -> BoxFuture<'a, Result<Response<Body>, UpstreamError>> {
+        let mut copy = Request::new(std::mem::take(request.body_mut()));
+        copy.method_mut().clone_from(request.method());
+        copy.uri_mut().clone_from(request.uri());
+        copy.headers_mut().clone_from(request.headers());
+        self.forward(copy)
+    }
 }

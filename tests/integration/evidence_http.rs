@@ -254,6 +254,40 @@ async fn dropping_a_forwarded_body_ends_the_upstreams_work() {
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
 }
 
+#[tokio::test]
+async fn an_answer_that_comes_before_its_question_is_nobodys() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let upstream = HttpUpstream::new(HttpSettings::new(url)).unwrap();
+    let answer = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let ask = |query| {
+        let asked = upstream.forward(client_request(query));
+        async { asked.await.unwrap().into_body().collect().await.unwrap().to_bytes() }
+    };
+    let (first, mut stream) = tokio::join!(ask("/1"), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        request(&mut stream).await;
+        stream.write_all(answer("first").as_bytes()).await.unwrap();
+        stream
+    });
+    assert_eq!(first, "first");
+    stream.write_all(answer("not asked for").as_bytes()).await.unwrap();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    let (second, seen) = tokio::join!(ask("/2"), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let seen = request(&mut stream).await;
+        stream.write_all(answer("second").as_bytes()).await.unwrap();
+        seen
+    });
+    assert_eq!(second, "second");
+    assert!(seen.starts_with("GET /2 "), "{seen}");
+    // Nor was the question sent twice.
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut [0; 16])).await.unwrap();
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+}
+
 /// Answers every request over a connection with the next of `replies`, and ends it after the last; says how many
 /// connections were begun and how many ended so.
 async fn keeps_alive(replies: Vec<Vec<u8>>) -> (String, Arc<[AtomicUsize; 2]>) {

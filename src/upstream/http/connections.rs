@@ -133,28 +133,30 @@ impl Connections {
     /// Sends a request, whose URI is a path and whose headers are complete. One that finds its connection closed before
     /// any of it was sent goes over another one.
     pub(super) async fn send(&self, mut request: Request<Body>) -> Result<Response<AnswerBody>, SendError> {
-        while let Some(mut line) = self.idle.take() {
-            // Nobody looked at it meanwhile: the server may have closed it.
-            line.drive_quietly();
-            if !line.is_free() {
-                continue;
-            }
+        loop {
+            let (mut line, used) = match self.idle.take() {
+                Some(line) => (line, true),
+                // Rarely, and in a box of its own, which no other request makes room for.
+                None => (Box::pin(self.connect()).await?, false),
+            };
+            // Nobody looked at a used one meanwhile: the server may have closed it, or broken it. That is seen before
+            // anything is written to it, and gives the request back.
             match line.ask(request).await {
                 Ok(answer) => return Ok(self.answer(answer, line)),
                 Err(mut fault) => match fault.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(SendError::Broken(fault.into_error())),
+                    Some(unsent) if used => request = unsent,
+                    _ => return Err(SendError::Broken(fault.into_error())),
                 },
             }
         }
+    }
+
+    async fn connect(&self) -> Result<Box<Line>, SendError> {
         let stream = self.connector.clone().call(self.server.clone()).await.map_err(SendError::Connect)?;
-        let shaken = Builder::new().max_buf_size(READ_BUFFER).handshake(stream).await;
+        // Most requests are a head alone, and a form is short: both in one piece cost less than a list of two.
+        let shaken = Builder::new().max_buf_size(READ_BUFFER).writev(false).handshake(stream).await;
         let (sender, connection) = shaken.map_err(SendError::Broken)?;
-        let mut line = Box::new(Line { sender, connection: Some(connection) });
-        match line.ask(request).await {
-            Ok(answer) => Ok(self.answer(answer, line)),
-            Err(fault) => Err(SendError::Broken(fault.into_error())),
-        }
+        Ok(Box::new(Line { sender, connection: Some(connection) }))
     }
 
     fn answer(&self, answer: Response<Incoming>, line: Box<Line>) -> Response<AnswerBody> {
@@ -167,7 +169,7 @@ impl Connections {
 }
 
 /// The body of an answer. It drives its connection, and gives it back at its end; dropped before, it closes it.
-pub(super) struct AnswerBody {
+pub(in crate::upstream) struct AnswerBody {
     body: Incoming,
     /// `None` where the connection has done its part.
     line: Option<Box<Line>>,

@@ -7,75 +7,87 @@ use smallvec::SmallVec;
 use super::{Credentials, HttpSettings, HttpSettingsError};
 use crate::upstream::TENANT;
 
-/// Headers of one hop (RFC 9110 §7.6.1), never passed on; `Host` is the upstream's own.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+/// Whether a header is of one hop (RFC 9110 §7.6.1), and never passed on.
+fn is_of_one_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// What of a client's request the upstream sees: what describes the body and the answer wanted, who asks in the sense
 /// of a log, conditions, CORS, and the tenant. Anything else stays here: an upstream that trusts an authenticating
 /// proxy by a header (`X-WEBAUTH-USER`, `X-Forwarded-User`) must not be told such a name by a client of ours.
-const ALLOWED: [HeaderName; 21] = [
-    header::ACCEPT,
-    header::ACCEPT_ENCODING,
-    header::ACCEPT_LANGUAGE,
-    header::ACCESS_CONTROL_REQUEST_HEADERS,
-    header::ACCESS_CONTROL_REQUEST_METHOD,
-    header::CACHE_CONTROL,
-    header::CONTENT_ENCODING,
-    header::CONTENT_LENGTH,
-    header::CONTENT_TYPE,
-    header::IF_MODIFIED_SINCE,
-    header::IF_NONE_MATCH,
-    header::ORIGIN,
-    header::PRAGMA,
-    header::RANGE,
-    header::USER_AGENT,
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
-    HeaderName::from_static("uber-trace-id"),
-    HeaderName::from_static("x-request-id"),
-    HeaderName::from_static("x-dashboard-uid"),
-    HeaderName::from_static("x-panel-id"),
-];
+fn is_allowed(name: &HeaderName) -> bool {
+    match name.as_str() {
+        "accept"
+        | "accept-encoding"
+        | "accept-language"
+        | "access-control-request-headers"
+        | "access-control-request-method"
+        | "cache-control"
+        | "content-encoding"
+        | "content-length"
+        | "content-type"
+        | "if-modified-since"
+        | "if-none-match"
+        | "origin"
+        | "pragma"
+        | "range"
+        | "user-agent"
+        | "traceparent"
+        | "tracestate"
+        | "uber-trace-id"
+        | "x-request-id"
+        | "x-dashboard-uid"
+        | "x-panel-id" => true,
+        name => name == TENANT.as_str() || ALLOWED_PREFIXES.iter().any(|prefix| name.starts_with(prefix)),
+    }
+}
 
 /// The same by their beginnings: remote write and read announce versions, Grafana its origin.
 const ALLOWED_PREFIXES: [&str; 3] = ["x-prometheus-", "x-grafana-org-", "x-rule-"];
 
-fn is_allowed(name: &HeaderName) -> bool {
-    ALLOWED.contains(name)
-        || *name == TENANT
-        || ALLOWED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
-}
+/// How many headers an answer has, as a rule.
+const USUAL_HEADERS: usize = 6;
 
-/// A client's headers on their way to the upstream: the allowed ones, then `fixed`, which win but for the tenant. A
-/// client's own `Authorization` goes on, and wins, only with `forward_authorization`.
-pub(super) fn to_upstream(client: &mut HeaderMap, fixed: &HeaderMap, forward_authorization: bool) {
-    drop_named_by_connection(client);
-    let authorization = client.remove(header::AUTHORIZATION).filter(|_| forward_authorization);
+/// What goes on of a client's headers: the allowed ones, then `fixed`, which win but for the tenant. A client's own
+/// `Authorization` goes on, and wins, only with `forward_authorization`.
+pub(super) fn to_upstream(client: &HeaderMap, fixed: &HeaderMap, forward_authorization: bool) -> HeaderMap {
+    // Its room is that of the answer's headers afterwards.
+    let mut sent = HeaderMap::with_capacity((client.len() + fixed.len()).max(USUAL_HEADERS));
+    let mut names_others = false;
     // Those of one hop are none of the allowed.
-    let refused: SmallVec<[HeaderName; 8]> =
-        client.keys().filter(|name| !is_allowed(name)).cloned().collect();
-    for name in refused {
-        client.remove(name);
+    for (name, value) in client {
+        if is_allowed(name) {
+            sent.append(name, value.clone());
+        } else if *name == header::CONNECTION {
+            names_others = true;
+        } else if forward_authorization && *name == header::AUTHORIZATION {
+            sent.entry(name).or_insert_with(|| value.clone());
+        }
+    }
+    if names_others {
+        for name in named_by_connection(client) {
+            sent.remove(name);
+        }
     }
     for (name, value) in fixed {
         // A client may name its own tenant: what may be seen there is the upstream's decision.
-        if name != TENANT || !client.contains_key(TENANT) {
-            client.insert(name, value.clone());
+        let clients_own = name == TENANT || name == header::AUTHORIZATION;
+        if !clients_own || !sent.contains_key(name) {
+            sent.insert(name, value.clone());
         }
     }
-    if let Some(authorization) = authorization {
-        client.insert(header::AUTHORIZATION, authorization);
-    }
+    sent
 }
 
 /// What is sent with every request.
@@ -110,29 +122,22 @@ pub(super) fn fixed(settings: &HttpSettings) -> Result<HeaderMap, HttpSettingsEr
 
 /// Drops the headers of one hop, and those that `Connection` names.
 pub(super) fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    drop_named_by_connection(headers);
     // Most answers have none: looking at each once is cheaper than looking each of those up.
     let found: SmallVec<[HeaderName; 4]> =
-        headers.keys().filter(|name| HOP_BY_HOP.contains(name)).cloned().collect();
+        headers.keys().filter(|name| is_of_one_hop(name)).cloned().collect();
+    if found.contains(&header::CONNECTION) {
+        for name in named_by_connection(headers) {
+            headers.remove(name);
+        }
+    }
     for name in found {
         headers.remove(name);
     }
 }
 
-fn drop_named_by_connection(headers: &mut HeaderMap) {
-    if !headers.contains_key(header::CONNECTION) {
-        return;
-    }
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let all = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -159,6 +164,9 @@ mod tests {
     fn only_what_is_allowed_goes_on_and_no_identity_that_a_client_claims() {
         let mut headers = of(&[
             ("host", "emac"),
+            ("connection", "close, x-request-id"),
+            ("x-request-id", "1"),
+            ("te", "trailers"),
             ("cookie", "session=1"),
             ("x-webauth-user", "admin"),
             ("x-forwarded-user", "admin"),
@@ -170,7 +178,7 @@ mod tests {
             ("x-scope-orgid", "team-b"),
         ]);
         let fixed = of(&[("x-scope-orgid", "team-a"), ("authorization", "Bearer ours"), ("x-key", "k")]);
-        to_upstream(&mut headers, &fixed, false);
+        headers = to_upstream(&headers, &fixed, false);
         let mut seen: Vec<_> = headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         seen.sort();
         assert_eq!(
@@ -189,9 +197,11 @@ mod tests {
     fn a_clients_authorization_goes_on_only_where_that_is_configured() {
         let fixed = of(&[("authorization", "Bearer ours")]);
         for (forwarded, sent) in [(true, "Bearer client"), (false, "Bearer ours")] {
-            let mut headers = of(&[("authorization", "Bearer client")]);
-            to_upstream(&mut headers, &fixed, forwarded);
-            assert_eq!(headers[header::AUTHORIZATION], sent);
+            let client = of(&[("authorization", "Bearer client")]);
+            assert_eq!(to_upstream(&client, &fixed, forwarded)[header::AUTHORIZATION], sent);
+            // Nor where it is said to be of this hop alone.
+            let client = of(&[("authorization", "Bearer client"), ("connection", "authorization")]);
+            assert_eq!(to_upstream(&client, &fixed, forwarded)[header::AUTHORIZATION], "Bearer ours");
         }
     }
 
