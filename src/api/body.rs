@@ -49,6 +49,43 @@ pub(crate) async fn read(
     Ok(read.freeze())
 }
 
+/// The body of an answer to a client: the upstream's goes to it without another box around it.
+pub(crate) enum AnswerBody {
+    Upstreams(UpstreamBody),
+    Own(Body),
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut *self {
+            Self::Upstreams(body) => Pin::new(body).poll_frame(context),
+            Self::Own(body) => {
+                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Upstreams(body) => body.is_end_stream(),
+            Self::Own(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Upstreams(body) => body.size_hint(),
+            Self::Own(body) => body.size_hint(),
+        }
+    }
+}
+
 /// A body that holds its share of memory until its end.
 struct Held {
     body: Body,

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use super::body::AnswerBody;
 use super::connections::{Phase, Watched};
 use super::front::Front;
 use super::guarded_io::GuardedIo;
@@ -172,6 +173,9 @@ where
             if serving.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Ended::Served);
             }
+            if watched.is_active() {
+                return Poll::Pending;
+            }
             let phase = watched.phase();
             let Some(deadline) = limits.deadline(phase).map(tokio::time::Instant::from_std) else {
                 return Poll::Pending;
@@ -189,7 +193,7 @@ where
                 return if stalled && ended == Ended::Served { Ended::WriteStall } else { ended };
             }
             () = watched.given_up.notified() => {
-                if watched.phase().0 != Phase::Active {
+                if !watched.is_active() {
                     return Ended::GivenUp;
                 }
                 // A request came between the choice and this: it is answered.
@@ -221,7 +225,7 @@ impl Drop for UntilIdle {
 /// An answer's body that says when it is done with. It hands out small pieces, so that whatever it holds until its end
 /// (a part of the memory budget) is held until nearly all of it is sent, and not until hyper has taken it all.
 struct Tracked {
-    body: Body,
+    body: AnswerBody,
     /// Of the last piece.
     rest: Bytes,
     _active: UntilIdle,
@@ -229,12 +233,12 @@ struct Tracked {
 
 impl HttpBody for Tracked {
     type Data = Bytes;
-    type Error = axum::Error;
+    type Error = <AnswerBody as HttpBody>::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if self.rest.is_empty() {
             match Pin::new(&mut self.body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {

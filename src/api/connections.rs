@@ -1,7 +1,7 @@
 //! The open connections, and which of them goes first when there are too many.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -22,30 +22,42 @@ pub(super) enum Phase {
 /// One connection, as others see it.
 #[derive(Debug)]
 pub(super) struct Watched {
-    phase: Mutex<(Phase, Instant)>,
+    /// And since when, where that was asked: nobody asks in the middle of a request, of which each look at the clock is a
+    /// part.
+    phase: Mutex<(Phase, Option<Instant>)>,
     /// Rung when the connection is given up.
     pub(super) given_up: Notify,
 }
 
 impl Watched {
     fn new() -> Self {
-        Self { phase: Mutex::new((Phase::Fresh, Instant::now())), given_up: Notify::new() }
+        Self { phase: Mutex::new((Phase::Fresh, Some(Instant::now()))), given_up: Notify::new() }
     }
 
-    /// What it does, and since when.
+    fn lock(&self) -> MutexGuard<'_, (Phase, Option<Instant>)> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it does, and since when: about since the first look at it, which its own task takes at once.
     pub(super) fn phase(&self) -> (Phase, Instant) {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+        let (phase, since) = &mut *self.lock();
+        (*phase, *since.get_or_insert_with(Instant::now))
+    }
+
+    /// Whether a request is being read or answered.
+    pub(super) fn is_active(&self) -> bool {
+        self.lock().0 == Phase::Active
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = (phase, Instant::now());
+        *self.lock() = (phase, None);
     }
 
     /// Bytes came in.
     pub(super) fn note_read(&self) {
-        let mut held = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.lock();
         if held.0 == Phase::Idle {
-            *held = (Phase::Heading, Instant::now());
+            *held = (Phase::Heading, None);
         }
     }
 }
@@ -123,10 +135,8 @@ impl Connections {
 
 impl Held {
     fn give_up_one(&mut self) -> bool {
-        let idle = self.open.iter().filter_map(|(id, watched)| match watched.phase() {
-            (Phase::Active, _) => None,
-            (_, since) => Some((since, *id)),
-        });
+        let idle = self.open.iter().filter(|(_, watched)| !watched.is_active());
+        let idle = idle.map(|(id, watched)| (watched.phase().1, *id));
         let Some((_, oldest)) = idle.min() else { return false };
         if let Some(watched) = self.open.remove(&oldest) {
             watched.given_up.notify_one();

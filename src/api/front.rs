@@ -10,9 +10,11 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tower::Service as _;
 
+use super::body::AnswerBody;
+use super::error::ApiError;
 use super::parameters::Call;
 use super::query::is_passed_on;
 use super::reply::Own;
@@ -33,7 +35,7 @@ impl Front {
         Self { state, router, meters }
     }
 
-    pub(super) async fn answer(&self, request: Request) -> Response {
+    pub(super) async fn answer(&self, request: Request) -> http::Response<AnswerBody> {
         let meter = self.meters.iter().find(|meter| meter.route() == request.uri().path());
         let request = match meter {
             Some(meter) if self.may_pass(request.method(), request.uri(), request.headers()).await => {
@@ -45,7 +47,7 @@ impl Front {
             _ => request,
         };
         match Box::pin(self.router.clone().call(request)).await {
-            Ok(response) => response,
+            Ok(response) => response.map(AnswerBody::Own),
             Err(never) => match never {},
         }
     }
@@ -62,33 +64,83 @@ impl Front {
     }
 
     /// The upstream's answer to what may pass; a form that concerns series of ours comes back.
-    async fn pass_on(&self, meter: &RouteMeter, request: Request) -> Result<Response, Request> {
+    async fn pass_on(
+        &self,
+        meter: &RouteMeter,
+        request: Request,
+    ) -> Result<http::Response<AnswerBody>, Request> {
         let begun = Instant::now();
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let answer = match *request.method() {
+        let request = match *request.method() {
             Method::POST => match Box::pin(Call::read(request)).await {
                 Ok(call)
                     if call.parameters().is_none_or(|all| is_passed_on(&self.state, all.get("query"))) =>
                 {
-                    AssertUnwindSafe(forward::unchanged(&self.state, call)).catch_unwind().await
+                    Ok(call.into_request())
                 }
                 Ok(call) => return Err(call.into_unread()),
-                Err(error) => Ok(error.into_response()),
+                Err(error) => Err(error),
             },
-            _ => AssertUnwindSafe(forward::untouched(&self.state, request)).catch_unwind().await,
+            _ => Ok(forward::as_it_came(request)),
         };
-        let mut response = answer.unwrap_or_else(router::panicked);
-        // The upstream's answers have headers of its own.
-        if let (Some(origin), Some(_)) = (origin, response.extensions().get::<Own>()) {
-            router::allow_origin(&self.state, &origin, response.headers_mut());
-        }
+        let answer = match request {
+            Ok(request) => match AssertUnwindSafe(forward::send(&self.state, request)).catch_unwind().await {
+                Ok(answer) => answer.map_err(|error| ApiError::from(error).into_response()),
+                Err(panic) => Err(router::panicked(panic)),
+            },
+            Err(error) => Err(error.into_response()),
+        };
+        let response = match answer {
+            // It has headers of the upstream's own.
+            Ok(answer) => answer.map(AnswerBody::Upstreams),
+            Err(refusal) => self.refused(refusal, origin.as_ref()),
+        };
         meter.note(response.status().as_u16(), begun.elapsed());
         Ok(response)
+    }
+
+    fn refused(&self, mut response: Response, origin: Option<&HeaderValue>) -> http::Response<AnswerBody> {
+        if let (Some(origin), Some(_)) = (origin, response.extensions().get::<Own>()) {
+            router::allow_origin(&self.state, origin, response.headers_mut());
+        }
+        response.map(AnswerBody::Own)
     }
 }
 
 /// The query of a URL, as Go reads it: the first of that name, empty where there is none.
 fn query_of(uri: &Uri) -> Cow<'_, str> {
-    let mut pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let text = uri.query().unwrap_or_default();
+    if !text.contains(['%', '+']) {
+        // Nothing to decode.
+        let mut pairs = text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        return Cow::Borrowed(pairs.find(|(name, _)| *name == "query").map_or("", |(_, value)| value));
+    }
+    let mut pairs = form_urlencoded::parse(text.as_bytes());
     pairs.find(|(name, _)| name == "query").map_or(Cow::Borrowed(""), |(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_of_a_url_is_the_first_of_that_name_decoded_or_not() {
+        for (target, query) in [
+            ("/?query=up&query=down", "up"),
+            ("/?time=1&query=up%7B%7D&query=down", "up{}"),
+            ("/?%71uery=a+b&query=down", "a b"),
+            ("/?query&query=down", ""),
+            ("/?queryx=1&&xquery=2&=3", ""),
+            ("/?query=a==b", "a==b"),
+            ("/?query=\u{fc}", "\u{fc}"),
+            ("/?", ""),
+            ("/", ""),
+        ] {
+            let uri: Uri = target.parse().unwrap();
+            assert_eq!(query_of(&uri), query, "{target}");
+            let text = uri.query().unwrap_or_default().as_bytes();
+            let decoded = form_urlencoded::parse(text).find(|(name, _)| name == "query");
+            assert_eq!(query_of(&uri), decoded.map_or(Cow::Borrowed(""), |(_, value)| value), "{target}");
+        }
+    }
 }

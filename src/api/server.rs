@@ -143,6 +143,7 @@ impl Server {
         tokio::spawn(async move {
             let _alive = alive;
             let ended = tokio::select! {
+                biased;
                 ended = converse(stream, &front, &state, &place, limits, finish) => ended,
                 () = end.cancelled() => Ended::Cut,
             };
