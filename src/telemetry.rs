@@ -3,7 +3,7 @@
 //! A recorder of its own rather than the process-wide one, so that two servers in one process (tests, the demo) do not
 //! mix. Labels are bounded: routes by the router, codes and results by closed sets.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Histogram, Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString, Unit};
@@ -22,15 +22,35 @@ const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, S
 /// The purpose of requests that pass through.
 pub const FORWARD: &str = "forward";
 
-/// A counter and the durations of what it counts: found once, since looking them up costs more than counting.
+/// A counter and the durations of what it counts: found once, since looking them up costs more than counting, and told
+/// several at a time, since telling costs more than a request that passes through should.
 #[derive(Default)]
-struct Usual(OnceLock<(Counter, Histogram)>);
+struct Usual {
+    found: OnceLock<(Counter, Histogram)>,
+    untold: Mutex<Vec<Duration>>,
+}
+
+/// How many durations are kept at most before they are told.
+const UNTOLD: usize = 128;
 
 impl Usual {
     fn note(&self, duration: Duration, find: impl FnOnce() -> (Counter, Histogram)) {
-        let (count, took) = self.0.get_or_init(find);
-        count.increment(1);
-        took.record(duration.as_secs_f64());
+        self.found.get_or_init(find);
+        let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        untold.push(duration);
+        if untold.len() >= UNTOLD {
+            self.tell(&mut untold);
+        }
+    }
+
+    fn tell_all(&self) {
+        self.tell(&mut self.untold.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn tell(&self, untold: &mut Vec<Duration>) {
+        let Some((count, took)) = self.found.get() else { return };
+        count.increment(untold.len() as u64);
+        untold.drain(..).for_each(|duration| took.record(duration.as_secs_f64()));
     }
 }
 
@@ -41,6 +61,8 @@ pub struct Telemetry {
     handle: PrometheusHandle,
     /// Of what passes through with success.
     forwarded: Arc<Usual>,
+    /// Of all routes that are counted so.
+    routes: Arc<Mutex<Vec<Arc<Usual>>>>,
 }
 
 impl Telemetry {
@@ -53,7 +75,8 @@ impl Telemetry {
         let recorder =
             PrometheusBuilder::new().set_buckets_for_metric(suffix, &LATENCY_EDGES)?.build_recorder();
         let handle = recorder.handle();
-        let telemetry = Self { recorder: Arc::new(recorder), handle, forwarded: Arc::default() };
+        let (forwarded, routes) = (Arc::default(), Arc::default());
+        let telemetry = Self { recorder: Arc::new(recorder), handle, forwarded, routes };
         telemetry.describe();
         telemetry.gauge("emac_build_info", vec![Label::new("version", env!("CARGO_PKG_VERSION"))], 1.0);
         Ok(telemetry)
@@ -153,7 +176,9 @@ impl Telemetry {
     /// What counts the answers of one route, as [`Telemetry::http_request`] does.
     #[must_use]
     pub fn route(&self, route: &'static str) -> RouteMeter {
-        RouteMeter { telemetry: self.clone(), route, usual: Usual::default() }
+        let usual = Arc::<Usual>::default();
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&usual));
+        RouteMeter { telemetry: self.clone(), route, usual }
     }
 
     /// One request sent to the upstream on behalf of a client.
@@ -277,12 +302,20 @@ impl Telemetry {
     /// All metrics in exposition format.
     #[must_use]
     pub fn render(&self) -> String {
+        self.tell_all();
         self.handle.render()
     }
 
     /// Moves recorded durations into their buckets. Without it they pile up between two scrapes.
     pub fn run_upkeep(&self) {
+        self.tell_all();
         self.handle.run_upkeep();
+    }
+
+    fn tell_all(&self) {
+        self.forwarded.tell_all();
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.iter().for_each(|usual| usual.tell_all());
     }
 }
 
@@ -290,7 +323,7 @@ impl Telemetry {
 pub struct RouteMeter {
     telemetry: Telemetry,
     route: &'static str,
-    usual: Usual,
+    usual: Arc<Usual>,
 }
 
 impl RouteMeter {
