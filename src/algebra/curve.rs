@@ -12,7 +12,7 @@
 //! deadline) is what makes `later` differ from `within`: it is missing from the late `within` but present in its tail.
 
 use crate::distribution::order_statistic;
-use crate::distribution::transform::{Spectrum, Transform, multiply};
+use crate::distribution::transform::{Complex64, Spectrum, Transform, multiply};
 
 /// Which of the three readings of the evidence a curve follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,17 +204,17 @@ impl Spectra {
 
     /// Nothing happens.
     pub(crate) fn zero(transform: &Transform) -> Self {
-        let within = vec![realfft::num_complex::Complex64::ZERO; transform.cells() / 2 + 1];
+        let within = vec![Complex64::ZERO; transform.values()];
         Self { within, later: None, total: 0.0 }
     }
 
     /// It happens at once.
     pub(crate) fn unit(transform: &Transform) -> Self {
-        Self::constant(transform, 0.0)
+        Self { within: vec![Complex64::ONE; transform.values()], later: None, total: 1.0 }
     }
 
     /// It happens after `delay` cells.
-    pub(crate) fn constant(transform: &Transform, delay: f64) -> Self {
+    pub(crate) fn constant(transform: &mut Transform, delay: f64) -> Self {
         let mut within = Spectrum::new();
         transform.delay(delay, &mut within);
         Self { within, later: None, total: 1.0 }
@@ -240,7 +240,7 @@ impl Spectra {
     }
 
     /// Multiplies by a curve without a tail of its own.
-    pub(crate) fn multiply_plain(&mut self, by: &[realfft::num_complex::Complex64], total: f64) {
+    pub(crate) fn multiply_plain(&mut self, by: &[Complex64], total: f64) {
         if let Some(later) = &mut self.later {
             multiply(later, by);
         }

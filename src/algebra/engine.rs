@@ -6,6 +6,7 @@ use super::fold::{Fold, Grid, Leaves, NodeCurves, Readings};
 use super::leaf::{Condition, Leaf, Outcome};
 use super::readout;
 use super::tree::{Kind, Tree};
+use crate::distribution::stepped::SteppedLaws;
 use crate::distribution::transform::Transforms;
 
 /// Cells of the first pass, which only finds the horizon.
@@ -28,8 +29,12 @@ impl Leaves for Plain<'_> {
         self.0[component].curve(outcome, reading, Condition::None, grid.step, grid.cells)
     }
 
-    fn fill(&self, component: usize, reading: Reading, grid: Grid, within: &mut [f64]) -> Option<f64> {
-        self.0[component].fill(Outcome::Success, reading, Condition::None, grid.step, within)
+    fn masses(&self, component: usize, reading: Reading, grid: Grid, masses: &mut [f64]) -> Option<f64> {
+        self.0[component].success_masses(reading, Condition::None, grid.step, masses)
+    }
+
+    fn jumps(&self, component: usize, reading: Reading, laws: &mut SteppedLaws) -> Option<f64> {
+        self.0[component].success_jumps(reading, Condition::None, laws)
     }
 
     fn success_by(&self, component: usize, reading: Reading, t: f64) -> f64 {

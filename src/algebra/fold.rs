@@ -6,7 +6,9 @@ use super::availability::Bounds;
 use super::curve::{Curve, Reading, Spectra};
 use super::leaf::Outcome;
 use super::tree::{Kind, Node, Tree};
-use crate::distribution::transform::Transform;
+use crate::distribution::law::split;
+use crate::distribution::stepped::SteppedLaws;
+use crate::distribution::transform::{Transform, differences};
 
 /// `cells` cells of `step` seconds from 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,8 +75,10 @@ pub(crate) type Readings = Vec<NodeCurves>;
 pub(crate) trait Leaves {
     /// The curve of a component's outcome on the grid.
     fn curve(&self, component: usize, outcome: Outcome, reading: Reading, grid: Grid) -> Curve;
-    /// The curve of a component's successes, written to `within`: its total; `None` where it has a tail of its own.
-    fn fill(&self, component: usize, reading: Reading, grid: Grid, within: &mut [f64]) -> Option<f64>;
+    /// The masses of a component's successes, split onto the grid: their total; `None` where it has a tail of its own.
+    fn masses(&self, component: usize, reading: Reading, grid: Grid, masses: &mut [f64]) -> Option<f64>;
+    /// Adds the law of a component's successes where it only jumps, at few times: its total.
+    fn jumps(&self, component: usize, reading: Reading, laws: &mut SteppedLaws) -> Option<f64>;
     /// P(success by `t`).
     fn success_by(&self, component: usize, reading: Reading, t: f64) -> f64;
 }
@@ -128,6 +132,8 @@ impl<L: Leaves> Fold<'_, L> {
     pub(crate) fn plain_series(&mut self, at: usize, place: usize, results: &[Option<Readings>]) -> Spectra {
         let reading = self.readings[place];
         let mut product: Option<Spectra> = None;
+        let mut stepped = SteppedLaws::default();
+        let mut stepped_total = 1.0;
         for &operand in &self.tree.nodes[at].operands {
             let known = results[operand].as_ref().map(|readings| &readings[place].success);
             let component = match self.tree.nodes[operand].kind {
@@ -135,12 +141,18 @@ impl<L: Leaves> Fold<'_, L> {
                 _ => None,
             };
             let (leaves, grid) = (self.leaves, self.grid);
-            let plain = self.transform.forward_in_place(|within| match (known, component) {
+            if let (None, Some(component)) = (known, component)
+                && let Some(total) = leaves.jumps(component, reading, &mut stepped)
+            {
+                stepped_total *= total;
+                continue;
+            }
+            let plain = self.transform.forward_in_place(|masses| match (known, component) {
                 (Some(curve), _) => curve.later.is_none().then(|| {
-                    within.copy_from_slice(&curve.within);
+                    differences(&curve.within, masses);
                     curve.total
                 }),
-                (None, Some(component)) => leaves.fill(component, reading, grid, within),
+                (None, Some(component)) => leaves.masses(component, reading, grid, masses),
                 (None, None) => None,
             });
             if let Some((spectrum, total)) = plain {
@@ -165,7 +177,30 @@ impl<L: Leaves> Fold<'_, L> {
                 Some(product) => product.multiply(&next),
             }
         }
-        product.unwrap_or_else(|| Spectra::unit(self.transform))
+        let mut product = product.unwrap_or_else(|| Spectra::unit(self.transform));
+        if !stepped.is_empty() {
+            self.multiply_stepped(&mut product, &stepped);
+            product.total *= stepped_total;
+        }
+        product
+    }
+
+    /// Multiplies the spectra of laws that only jump into a product, all at once where that is less work.
+    fn multiply_stepped(&mut self, product: &mut Spectra, laws: &SteppedLaws) {
+        let step = self.grid.step;
+        if let Some(spectrum) = self.transform.stepped_product(step, laws) {
+            return product.multiply_plain(spectrum, 1.0);
+        }
+        for jumps in laws.iter() {
+            let spectrum = self.transform.forward_in_place(|masses| {
+                masses.fill(0.0);
+                jumps.iter().for_each(|&(time, mass)| split(time / step, mass, masses));
+                Some(())
+            });
+            if let Some((spectrum, ())) = spectrum {
+                product.multiply_plain(spectrum, 1.0);
+            }
+        }
     }
 
     fn read_on_time(&self, node: &Node, after: f64, results: &[Option<Readings>]) -> Bounds {

@@ -1,5 +1,6 @@
 //! What the fold needs of a component: its availability, and the laws of its successes and failures in each reading.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use super::availability::Bounds;
@@ -8,8 +9,9 @@ use crate::distribution::histogram::ClassicHistogram;
 use crate::distribution::interpolation::{
     at_lower_edges, at_upper_edges, between_edges, coarsely_between_edges,
 };
-use crate::distribution::law::{Law, cell_means};
+use crate::distribution::law::{Law, cell_masses, cell_means};
 use crate::distribution::normal;
+use crate::distribution::stepped::SteppedLaws;
 use crate::journey::evidence::{ComponentEvidence, Measurement};
 use crate::journey::governance::BucketError;
 
@@ -68,6 +70,11 @@ impl Laws {
             }
             _ => self.reading(reading),
         }
+    }
+
+    /// Whether a reading's law is made of jumps, each of two knots.
+    fn is_stepped(&self, reading: Reading) -> bool {
+        self.histogram.is_some() && self.buckets == BucketError::Bound && reading != Reading::Exact
     }
 
     fn reading(&self, reading: Reading) -> &Law {
@@ -200,22 +207,47 @@ impl Leaf {
             };
         }
         let mut within = vec![0.0; cells];
-        let total = self.fill(outcome, reading, condition, step, &mut within).unwrap_or(0.0);
-        Curve { within, later: None, total }
+        let knots = self.knots(outcome, reading, condition);
+        cell_means(&knots.times, &knots.values, step, knots.scale, &mut within);
+        Curve { within, later: None, total: knots.total }
     }
 
-    /// The same written to `within`: its total; `None` for a vacuous leaf, whose tail is not that of `within`.
-    pub(crate) fn fill(
+    /// The masses of its successes, split onto the points of a grid: their total; `None` for a vacuous leaf, whose tail is
+    /// not that of what it has on the grid.
+    pub(crate) fn success_masses(
         &self,
-        outcome: Outcome,
         reading: Reading,
         condition: Condition,
         step: f64,
-        within: &mut [f64],
+        masses: &mut [f64],
     ) -> Option<f64> {
         if self.vacuous {
             return None;
         }
+        let knots = self.knots(Outcome::Success, reading, condition);
+        cell_masses(&knots.times, &knots.values, step, knots.scale, masses);
+        Some(knots.total)
+    }
+
+    /// Adds the law of its successes where it jumps at the edges of buckets only: its total. `None` for all others.
+    pub(crate) fn success_jumps(
+        &self,
+        reading: Reading,
+        condition: Condition,
+        laws: &mut SteppedLaws,
+    ) -> Option<f64> {
+        if self.vacuous || matches!(condition, Condition::Ranks { .. }) || !self.success.is_stepped(reading) {
+            return None;
+        }
+        let knots = self.knots(Outcome::Success, reading, condition);
+        // Each jump has two knots, one below and one above.
+        let jumps = knots.times.chunks_exact(2).zip(knots.values.chunks_exact(2));
+        laws.push(jumps.map(|(times, values)| (times[1], knots.scale * (values[1] - values[0]))));
+        Some(knots.total)
+    }
+
+    /// P(outcome by t) of a leaf that is not vacuous.
+    fn knots(&self, outcome: Outcome, reading: Reading, condition: Condition) -> Knots<'_> {
         // The outcome's ranks are `start + width · F`.
         let (start, width) = match outcome {
             Outcome::Success => (0.0, self.availability),
@@ -223,8 +255,9 @@ impl Leaf {
         };
         match condition {
             Condition::None => {
-                self.law(outcome, reading).cells(step, width, within);
-                Some(width)
+                let law = self.law(outcome, reading);
+                let (times, values) = (law.times().into(), law.values().into());
+                Knots { times, values, scale: width, total: width }
             }
             Condition::Factor { rho, z } => {
                 let law = self.coarse_law(outcome, reading);
@@ -235,7 +268,8 @@ impl Leaf {
                 });
                 let scale = 1.0 / (1.0 - rho).sqrt();
                 let shift = rho.sqrt() * z * scale;
-                let given = |score: &f64| normal::cdf(score * scale - shift);
+                let cdf = normal::tabulated_cdf();
+                let given = |score: &f64| cdf(score * scale - shift);
                 let (knots, ends) = scores.split_at(law.values().len());
                 let base = given(&ends[0]);
                 // A jump's upper end is the next one's lower end.
@@ -247,16 +281,24 @@ impl Leaf {
                     last.1
                 };
                 let values: Vec<f64> = knots.iter().map(value).collect();
-                cell_means(law.times(), &values, step, 1.0, within);
-                Some(given(&ends[1]) - base)
+                let total = given(&ends[1]) - base;
+                Knots { times: law.times().into(), values: values.into(), scale: 1.0, total }
             }
             Condition::Ranks { from, to } => {
-                within.fill(0.0);
-                ranks_between(self.law(outcome, reading), start, width, from, to, step, within);
-                Some(conditioned(start + width, condition) - conditioned(start, condition))
+                let (times, values) = knots_between_ranks(self.law(outcome, reading), start, width, from, to);
+                let total = conditioned(start + width, condition) - conditioned(start, condition);
+                Knots { times: times.into(), values: values.into(), scale: 1.0, total }
             }
         }
     }
+}
+
+/// `scale` times a piecewise linear function that is 0 before its first time, and what it reaches at infinity.
+struct Knots<'a> {
+    times: Cow<'a, [f64]>,
+    values: Cow<'a, [f64]>,
+    scale: f64,
+    total: f64,
 }
 
 /// P(rank ≤ `rank`) under the condition.
@@ -270,15 +312,15 @@ fn conditioned(rank: f64, condition: Condition) -> f64 {
     }
 }
 
-/// The part of a law whose ranks lie between two, as cell means.
-fn ranks_between(law: &Law, start: f64, width: f64, from: f64, to: f64, step: f64, within: &mut [f64]) {
+/// The part of a law whose ranks lie between two; without any knot where there is none.
+fn knots_between_ranks(law: &Law, start: f64, width: f64, from: f64, to: f64) -> (Vec<f64>, Vec<f64>) {
     if width <= 0.0 {
-        return;
+        return Default::default();
     }
     let level = |rank: f64| ((rank - start) / width).clamp(0.0, 1.0);
     let (low, high) = (level(from).min(law.finite_mass()), level(to).min(law.finite_mass()));
     if high <= low {
-        return;
+        return Default::default();
     }
     let share = |f: f64| (f - low) * width / (to - from);
     let mut times = vec![law.quantile(low).max(law.times()[0])];
@@ -292,7 +334,7 @@ fn ranks_between(law: &Law, start: f64, width: f64, from: f64, to: f64, step: f6
     }
     times.push(law.quantile(high).max(times[times.len() - 1]));
     values.push(share(high));
-    cell_means(&times, &values, step, 1.0, within);
+    (times, values)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::fold::{Fold, Grid, Leaves, NodeCurves, Readings};
 use super::leaf::{Condition, Leaf, Outcome};
 use super::tree::{Kind, Tree};
 use crate::distribution::normal;
+use crate::distribution::stepped::SteppedLaws;
 use crate::journey::Journey;
 use crate::journey::domain::DomainLatency;
 use crate::journey::operator::AttemptsFate;
@@ -220,9 +221,12 @@ impl Leaves for Conditioned<'_> {
         self.leaves[component].curve(outcome, reading, self.condition(component), grid.step, grid.cells)
     }
 
-    fn fill(&self, component: usize, reading: Reading, grid: Grid, within: &mut [f64]) -> Option<f64> {
-        let condition = self.condition(component);
-        self.leaves[component].fill(Outcome::Success, reading, condition, grid.step, within)
+    fn masses(&self, component: usize, reading: Reading, grid: Grid, masses: &mut [f64]) -> Option<f64> {
+        self.leaves[component].success_masses(reading, self.condition(component), grid.step, masses)
+    }
+
+    fn jumps(&self, component: usize, reading: Reading, laws: &mut SteppedLaws) -> Option<f64> {
+        self.leaves[component].success_jumps(reading, self.condition(component), laws)
     }
 
     fn success_by(&self, component: usize, reading: Reading, t: f64) -> f64 {

@@ -5,10 +5,8 @@
 //! Every operation appends its value; [`Tape::gradient`] walks back. The adjoint of a spectrum is kept as the transform of
 //! the adjoint of the tilted masses, so that the adjoint of a product is a product with the conjugate.
 
-use realfft::num_complex::Complex64;
-
 use crate::distribution::order_statistic;
-use crate::distribution::transform::{Spectrum, Transform};
+use crate::distribution::transform::{Complex64, Spectrum, Transform};
 
 /// A curve on the tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -227,7 +225,7 @@ impl<'a> Tape<'a> {
     }
 
     pub(crate) fn mixture(&mut self, terms: Vec<(f64, SpectrumId)>) -> SpectrumId {
-        let mut values = vec![Complex64::ZERO; self.cells() / 2 + 1];
+        let mut values = vec![Complex64::ZERO; self.transform.values()];
         let mut ever = 0.0;
         for &(weight, id) in &terms {
             let term = &self.spectra[id.0];

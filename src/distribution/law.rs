@@ -179,6 +179,93 @@ pub fn cell_means(times: &[f64], values: &[f64], step: f64, scale: f64, cells: &
     }
 }
 
+/// The mean-preserving split onto the grid points `k·step` of the mass whose distribution function is `scale` times a
+/// piecewise linear one that is 0 before the first of its knots: the differences of neighbouring [`cell_means`]. What
+/// belongs to points beyond the last is left out.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "saturates, times are ≥ 0; grids have far fewer than 2^53 cells"
+)]
+pub fn cell_masses(times: &[f64], values: &[f64], step: f64, scale: f64, masses: &mut [f64]) {
+    /// So many cells are written at once; what is too many is overwritten.
+    const RUN: usize = 16;
+    let per_step = 1.0 / step;
+    let (mut left, mut first, mut below) = (0.0, 0, 0.0);
+    // What lies on the point before `left` and on the one after it, so far.
+    let mut open = [0.0; 2];
+    for (at, (&time, &value)) in times.iter().zip(values).enumerate() {
+        let right = time * per_step;
+        let last = right as usize;
+        let mass = (scale * (value - below)).max(0.0);
+        if at == 0 {
+            // All mass at the first knot lies there.
+            (left, first) = (right, last);
+            masses.iter_mut().take(first).for_each(|mass| *mass = 0.0);
+        }
+        if first == last {
+            let share = 0.5 * (left + right) - first as f64;
+            open[0] += mass * (1.0 - share);
+            open[1] += mass * share;
+        } else {
+            let Some(run) = masses.get_mut(first..) else { return };
+            let each = mass / (right - left);
+            if last == first + 1 {
+                // However short the piece is, nothing cancels.
+                let edge = last as f64;
+                let (before, after) = (each * (edge - left), each * (right - edge));
+                let (early, late) = (0.5 * (left + edge) - first as f64, 0.5 * (right - edge));
+                write(run, [open[0] + before * (1.0 - early)]);
+                open = [open[1] + before * early + after * (1.0 - late), after * late];
+            } else {
+                // As if the first and the last cell were full; less what they lack.
+                let (before, after) = (left - first as f64, right - last as f64);
+                let half = 0.5 * each;
+                let begin = half * (1.0 - before) * (1.0 - before);
+                write(run, [open[0] + begin, open[1] + each - half * before * before]);
+                let inner = run.get_mut(2..).unwrap_or_default();
+                let cells = last - first - 2;
+                match inner.first_chunk_mut::<RUN>() {
+                    Some(inner) if cells <= RUN => *inner = [each; RUN],
+                    _ => inner.iter_mut().take(cells).for_each(|mass| *mass = each),
+                }
+                open = [each - half * (1.0 - after) * (1.0 - after), half * after * after];
+            }
+        }
+        (left, first, below) = (right, last, value);
+    }
+    if let Some(rest) = masses.get_mut(first..) {
+        rest.fill(0.0);
+        write(rest, open);
+    }
+}
+
+/// Writes to the first points, as far as there are so many.
+fn write<const N: usize>(points: &mut [f64], values: [f64; N]) {
+    points.iter_mut().zip(values).for_each(|(point, value)| *point = value);
+}
+
+/// Adds to two neighbouring points, as far as they are on the grid.
+fn add(masses: &mut [f64], point: usize, more: [f64; 2]) {
+    if let Some(masses) = masses.get_mut(point..) {
+        masses.iter_mut().zip(more).for_each(|(mass, more)| *mass += more);
+    }
+}
+
+/// Adds `mass` at a time, in cells, to the grid points on both sides of it, so that its mean is kept.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "saturates, times are ≥ 0; grids have far fewer than 2^53 cells"
+)]
+pub fn split(time: f64, mass: f64, masses: &mut [f64]) {
+    let point = time as usize;
+    let share = time - point as f64;
+    add(masses, point, [mass * (1.0 - share), mass * share]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,6 +297,31 @@ mod tests {
             }
             assert!((previous - 0.6).abs() < 1e-12, "mass at step {step}");
             assert!((mean - (0.5 + 0.1 * 2.0)).abs() < 1e-12, "mean {mean} at step {step}");
+        }
+    }
+
+    #[test]
+    fn masses_are_the_differences_of_neighbouring_means() {
+        let smooth = (0..60).map(|k| f64::from(k) * 0.13 + 0.05);
+        let smooth =
+            Law::from_knots(smooth.clone().collect(), smooth.map(|t| 0.9 * (1.0 - (-t).exp())).collect());
+        // A piece that is a few roundings long and crosses the edge of a cell.
+        let steep = Law::from_knots(vec![1.0_f64.next_down(), 1.0_f64.next_up()], vec![0.0, 0.9]);
+        let laws =
+            [steps(), smooth, steep, Law::constant(0.0), Law::constant(2.6), Law::uniform(2.0), Law::never()];
+        for law in laws {
+            for step in [0.01, 0.05, 0.07, 0.13, 0.5, 1.0, 2.5, 9.0] {
+                for cells in [2, 8, 64, 1024] {
+                    let (mut means, mut masses) = (vec![0.0; cells], vec![7.0; cells]);
+                    law.cells(step, 0.8, &mut means);
+                    cell_masses(law.times(), law.values(), step, 0.8, &mut masses);
+                    let mut sum = 0.0;
+                    for (k, (mean, mass)) in means.iter().zip(&masses).enumerate() {
+                        sum += mass;
+                        assert!(*mass >= 0.0 && (mean - sum).abs() < 1e-12, "{step} {k}: {sum} for {mean}");
+                    }
+                }
+            }
         }
     }
 

@@ -7,4 +7,5 @@ pub mod interpolation;
 pub mod law;
 pub mod normal;
 pub mod order_statistic;
+pub mod stepped;
 pub mod transform;

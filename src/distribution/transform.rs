@@ -1,182 +1,216 @@
 //! Sums of independent times: products of spectra on a grid of N cells, exponentially tilted instead of zero padded.
 //!
-//! Mass that wraps around the end of the grid returns `e^{−TILT}` times as heavy (2e-9), and the untilting amplifies
-//! rounding errors by at most `e^{TILT}` at the very end of the grid (5e-8) and by its square root in the middle.
+//! A spectrum holds the masses' polynomial at one of each conjugate pair of the roots of z^N = −1, which is one complex
+//! transform of N/2 values: the second half of the masses is the imaginary part beside the first (right-angle convolution;
+//! Crandall & Fagin, *Discrete weighted transforms and large-integer arithmetic*, Mathematics of Computation 62, 1994).
+//! Mass that wraps around the end of the grid returns `e^{−TILT}` times as heavy (2e-9) and negative, and the untilting
+//! amplifies rounding errors by at most `e^{TILT}` at the very end of the grid (5e-8) and by its square root in the middle.
 
+use std::f64::consts::PI;
 use std::sync::Arc;
 
-use realfft::num_complex::Complex64;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
+use pulp::{Arch, Simd, WithSimd};
 use rustc_hash::FxHashMap;
+pub use rustfft::num_complex::Complex64;
+use rustfft::{Fft, FftPlanner};
+
+use super::law::split;
+use super::stepped::{Jumps, SteppedLaws};
 
 /// The exponent over the whole grid.
-const TILT: f64 = 20.0;
+pub(super) const TILT: f64 = 20.0;
 
-/// The transform of a law's masses on a grid: `N/2 + 1` values.
+/// The transform of a law's masses on a grid: `N/2` values.
 pub type Spectrum = Vec<Complex64>;
+
+/// The way from pairs of masses N/2 cells apart to complex values, or back, tilted.
+struct Twist {
+    factors: Vec<Complex64>,
+    /// How much more the tilt makes of the second mass of a pair.
+    second: f64,
+}
+
+impl Twist {
+    #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+    fn new(half: usize, tilt: f64, turn: f64, scale: f64) -> Self {
+        let factor = |k: usize| {
+            let share = k as f64 / (2 * half) as f64;
+            Complex64::from_polar(scale * (tilt * share).exp(), turn * share)
+        };
+        Self { factors: (0..half).map(factor).collect(), second: (0.5 * tilt).exp() }
+    }
+
+    /// `(x_k + i·x_{k+N/2})` turned.
+    fn onto(&self, masses: &[f64], twisted: &mut [Complex64]) {
+        let (low, high) = masses.split_at(twisted.len());
+        for (((value, factor), &low), &high) in twisted.iter_mut().zip(&self.factors).zip(low).zip(high) {
+            let high = high * self.second;
+            *value = Complex64::new(low * factor.re - high * factor.im, low * factor.im + high * factor.re);
+        }
+    }
+
+    /// Back from values that were turned.
+    fn back(&self, twisted: &[Complex64], masses: &mut [f64]) {
+        let (low, high) = masses.split_at_mut(twisted.len());
+        for (((value, factor), low), high) in twisted.iter().zip(&self.factors).zip(low).zip(high) {
+            *low = value.re * factor.re - value.im * factor.im;
+            *high = (value.re * factor.im + value.im * factor.re) * self.second;
+        }
+    }
+}
 
 /// Transforms of one grid size.
 pub struct Transform {
-    forward: Arc<dyn RealToComplex<f64>>,
-    inverse: Arc<dyn ComplexToReal<f64>>,
-    /// `e^{−TILT·k/N}`.
-    tilt: Vec<f64>,
-    /// `e^{TILT·k/N}/N`.
-    untilt: Vec<f64>,
-    masses: Vec<f64>,
-    scratch: Vec<Complex64>,
+    forward: Arc<dyn Fft<f64>>,
+    inverse: Arc<dyn Fft<f64>>,
+    /// With the tilt `e^{−TILT·k/N}`, and the other way.
+    tilt: Twist,
+    counter_tilt: Twist,
+    /// The inverses of the two, normalised.
+    untilt: Twist,
+    counter_untilt: Twist,
     /// See [`Self::forward_in_place`].
+    masses: Vec<f64>,
     spectrum: Spectrum,
+    twisted: Spectrum,
+    scratch: Spectrum,
+    jumps: Jumps,
 }
 
 impl Transform {
-    fn new(planner: &mut RealFftPlanner<f64>, cells: usize) -> Self {
-        let (forward, inverse) = (planner.plan_fft_forward(cells), planner.plan_fft_inverse(cells));
-        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
-        let n = cells as f64;
-        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
-        let exponent = |k: usize| TILT * k as f64 / n;
-        let scratch = vec![Complex64::ZERO; forward.get_scratch_len().max(inverse.get_scratch_len())];
+    #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+    fn new(planner: &mut FftPlanner<f64>, cells: usize) -> Self {
+        let half = cells / 2;
+        let (forward, inverse) = (planner.plan_fft_forward(half), planner.plan_fft_inverse(half));
+        let norm = 1.0 / half as f64;
+        let scratch = forward.get_outofplace_scratch_len().max(inverse.get_outofplace_scratch_len());
+        let zeros = |length: usize| vec![Complex64::ZERO; length];
         Self {
             forward,
             inverse,
-            tilt: (0..cells).map(|k| (-exponent(k)).exp()).collect(),
-            untilt: (0..cells).map(|k| exponent(k).exp() / n).collect(),
+            tilt: Twist::new(half, -TILT, PI, 1.0),
+            counter_tilt: Twist::new(half, TILT, PI, 1.0),
+            untilt: Twist::new(half, TILT, -PI, norm),
+            counter_untilt: Twist::new(half, -TILT, -PI, norm),
             masses: vec![0.0; cells],
-            scratch,
-            spectrum: vec![Complex64::ZERO; cells / 2 + 1],
+            spectrum: zeros(half),
+            twisted: zeros(half),
+            scratch: zeros(scratch),
+            jumps: Jumps::new(cells),
         }
     }
 
     /// How many cells the grid has.
     #[must_use]
     pub fn cells(&self) -> usize {
-        self.tilt.len()
+        self.masses.len()
+    }
+
+    /// How many values a spectrum has.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        self.spectrum.len()
     }
 
     /// The spectrum of the masses whose running sum is `cdf` (one value for each cell).
     pub fn forward(&mut self, cdf: &[f64], spectrum: &mut Spectrum) {
-        let mut previous = 0.0;
-        for ((mass, &value), &tilt) in self.masses.iter_mut().zip(cdf).zip(&self.tilt) {
-            *mass = (value - previous) * tilt;
-            previous = value;
-        }
-        self.transform(spectrum);
+        differences(cdf, &mut self.masses);
+        self.tilt.onto(&self.masses, &mut self.twisted);
+        self.write_spectrum(spectrum);
     }
 
-    /// The spectrum of the buffer, which is overwritten.
-    fn transform(&mut self, spectrum: &mut Spectrum) {
-        spectrum.resize(self.cells() / 2 + 1, Complex64::ZERO);
-        // The lengths are those of the plan, so that the only error there is cannot occur.
-        let done = self.forward.process_with_scratch(&mut self.masses, spectrum, &mut self.scratch);
-        debug_assert!(done.is_ok(), "forward transform: {done:?}");
+    /// The spectrum of what is twisted.
+    fn write_spectrum(&mut self, spectrum: &mut Spectrum) {
+        spectrum.resize(self.values(), Complex64::ZERO);
+        self.forward.process_outofplace_with_scratch(&mut self.twisted, spectrum, &mut self.scratch);
     }
 
-    /// As [`Self::forward`] of the running sum that `fill` writes, into a buffer of the transform's own; without a result,
-    /// there is none.
+    /// The spectrum of the masses that `fill` writes, in a buffer of the transform's own; without a result, there is none.
     pub fn forward_in_place<T>(
         &mut self,
         fill: impl FnOnce(&mut [f64]) -> Option<T>,
     ) -> Option<(&[Complex64], T)> {
         let result = fill(&mut self.masses)?;
-        let mut previous = 0.0;
-        for (mass, &tilt) in self.masses.iter_mut().zip(&self.tilt) {
-            let value = *mass;
-            *mass = (value - previous) * tilt;
-            previous = value;
-        }
-        let Self { masses, spectrum, scratch, .. } = self;
-        let done = self.forward.process_with_scratch(masses, spectrum, scratch);
-        debug_assert!(done.is_ok(), "forward transform: {done:?}");
+        self.tilt.onto(&self.masses, &mut self.twisted);
+        let Self { forward, twisted, spectrum, scratch, .. } = self;
+        forward.process_outofplace_with_scratch(twisted, spectrum, scratch);
         Some((&self.spectrum, result))
+    }
+
+    /// The product of the spectra of laws that jump at few times, on a grid with cells of `step` seconds, in a buffer of the
+    /// transform's own; `None` where it costs less to transform each of them.
+    pub fn stepped_product(&mut self, step: f64, laws: &SteppedLaws) -> Option<&[Complex64]> {
+        self.jumps.product(step, laws, &mut self.spectrum).then_some(&self.spectrum)
     }
 
     /// The spectrum of the masses themselves.
     pub fn forward_masses(&mut self, masses: &[f64], spectrum: &mut Spectrum) {
-        for ((mass, &value), &tilt) in self.masses.iter_mut().zip(masses).zip(&self.tilt) {
-            *mass = value * tilt;
-        }
-        self.transform(spectrum);
+        self.tilt.onto(masses, &mut self.twisted);
+        self.write_spectrum(spectrum);
     }
 
     /// The masses with this spectrum, which is overwritten.
     pub fn inverse_masses(&mut self, spectrum: &mut Spectrum, masses: &mut [f64]) {
         self.invert(spectrum);
-        for ((value, &mass), &untilt) in masses.iter_mut().zip(&self.masses).zip(&self.untilt) {
-            *value = mass * untilt;
-        }
+        self.untilt.back(&self.twisted, masses);
     }
 
     /// The adjoint of [`Self::inverse_masses`] but for its normalisation: the spectrum of masses tilted the other way.
     pub fn forward_dual(&mut self, masses: &[f64], spectrum: &mut Spectrum) {
-        for ((mass, &value), &tilt) in self.masses.iter_mut().zip(masses).zip(&self.tilt) {
-            *mass = value / tilt;
-        }
-        self.transform(spectrum);
+        self.counter_tilt.onto(masses, &mut self.twisted);
+        self.write_spectrum(spectrum);
     }
 
     /// Back from [`Self::forward_dual`] and to the tilt of [`Self::forward_masses`], of which it is the adjoint, added to
     /// `masses`; the spectrum is overwritten.
     pub fn add_inverse_dual(&mut self, spectrum: &mut Spectrum, masses: &mut [f64]) {
         self.invert(spectrum);
-        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
-        let norm = 1.0 / self.cells() as f64;
-        for ((value, &mass), &tilt) in masses.iter_mut().zip(&self.masses).zip(&self.tilt) {
-            *value += mass * norm * tilt;
-        }
+        self.counter_untilt.back(&self.twisted, &mut self.masses);
+        masses.iter_mut().zip(&self.masses).for_each(|(sum, &mass)| *sum += mass);
     }
 
     /// The running sum of the masses with this spectrum, which is overwritten.
     pub fn inverse(&mut self, spectrum: &mut Spectrum, cdf: &mut [f64]) {
         self.invert(spectrum);
+        self.untilt.back(&self.twisted, &mut self.masses);
         let (mut sum, mut greatest) = (0.0_f64, 0.0_f64);
-        for ((value, &mass), &untilt) in cdf.iter_mut().zip(&self.masses).zip(&self.untilt) {
-            sum += mass * untilt;
+        for (value, &mass) in cdf.iter_mut().zip(&self.masses) {
+            sum += mass;
             // Rounding noise must not make it fall.
-            greatest = greatest.max(sum);
+            if sum > greatest {
+                greatest = sum;
+            }
             *value = greatest;
         }
     }
 
     fn invert(&mut self, spectrum: &mut Spectrum) {
-        // The transform of real masses is real at both ends; products are so up to rounding.
-        if let Some(first) = spectrum.first_mut() {
-            first.im = 0.0;
-        }
-        if let Some(last) = spectrum.last_mut() {
-            last.im = 0.0;
-        }
-        let done = self.inverse.process_with_scratch(spectrum, &mut self.masses, &mut self.scratch);
-        debug_assert!(done.is_ok(), "inverse transform: {done:?}");
+        self.inverse.process_outofplace_with_scratch(spectrum, &mut self.twisted, &mut self.scratch);
     }
 
     /// The spectrum of a fixed delay of `delay` cells (a fraction is split onto both neighbours); 0 where it lies beyond
     /// the grid.
-    pub fn delay(&self, delay: f64, spectrum: &mut Spectrum) {
-        let n = self.cells();
-        spectrum.clear();
-        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
-        let cells = n as f64;
-        if delay >= cells {
-            spectrum.resize(n / 2 + 1, Complex64::ZERO);
-            return;
-        }
-        let (whole, fraction) = (delay.floor(), delay.fract());
-        let rate = -TILT / cells;
-        let mut turn = 0.0;
-        for _ in 0..=n / 2 {
-            let unit = Complex64::new(rate, -std::f64::consts::TAU * turn / cells);
-            let at = (unit * whole).exp();
-            spectrum.push(at * (1.0 - fraction) + (unit * (whole + 1.0)).exp() * fraction);
-            turn += 1.0;
-        }
+    pub fn delay(&mut self, delay: f64, spectrum: &mut Spectrum) {
+        self.masses.fill(0.0);
+        split(delay, 1.0, &mut self.masses);
+        self.tilt.onto(&self.masses, &mut self.twisted);
+        self.write_spectrum(spectrum);
+    }
+}
+
+/// The masses whose running sum is `cdf`.
+pub fn differences(cdf: &[f64], masses: &mut [f64]) {
+    let mut previous = 0.0;
+    for (mass, &value) in masses.iter_mut().zip(cdf) {
+        *mass = value - previous;
+        previous = value;
     }
 }
 
 /// Transforms by grid size, planned once.
 #[derive(Default)]
 pub struct Transforms {
-    planner: Option<RealFftPlanner<f64>>,
+    planner: Option<FftPlanner<f64>>,
     by_cells: FxHashMap<usize, Transform>,
 }
 
@@ -189,15 +223,60 @@ impl Transforms {
 
     /// The transform of grids with `cells` cells, an even number.
     pub fn of(&mut self, cells: usize) -> &mut Transform {
-        let planner = self.planner.get_or_insert_with(RealFftPlanner::new);
+        let planner = self.planner.get_or_insert_with(FftPlanner::new);
         self.by_cells.entry(cells).or_insert_with(|| Transform::new(planner, cells))
     }
 }
 
 /// Multiplies `by` into `product`.
 pub fn multiply(product: &mut [Complex64], by: &[Complex64]) {
-    for (value, factor) in product.iter_mut().zip(by) {
-        *value *= factor;
+    Arch::new().dispatch(Multiply { product, by });
+}
+
+/// Multiplies the conjugates of `by` into `product`.
+pub fn multiply_conjugate(product: &mut [Complex64], by: &[Complex64]) {
+    Arch::new().dispatch(MultiplyConjugate { product, by });
+}
+
+struct Multiply<'a> {
+    product: &'a mut [Complex64],
+    by: &'a [Complex64],
+}
+
+impl WithSimd for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (product, product_rest) = S::as_mut_simd_c64s(self.product);
+        let (by, by_rest) = S::as_simd_c64s(self.by);
+        for (value, factor) in product.iter_mut().zip(by) {
+            *value = simd.mul_c64s(*value, *factor);
+        }
+        for (value, factor) in product_rest.iter_mut().zip(by_rest) {
+            *value *= factor;
+        }
+    }
+}
+
+struct MultiplyConjugate<'a> {
+    product: &'a mut [Complex64],
+    by: &'a [Complex64],
+}
+
+impl WithSimd for MultiplyConjugate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (product, product_rest) = S::as_mut_simd_c64s(self.product);
+        let (by, by_rest) = S::as_simd_c64s(self.by);
+        for (value, factor) in product.iter_mut().zip(by) {
+            *value = simd.conj_mul_c64s(*factor, *value);
+        }
+        for (value, factor) in product_rest.iter_mut().zip(by_rest) {
+            *value *= factor.conj();
+        }
     }
 }
 
