@@ -37,7 +37,10 @@ impl Conditional {
                     Reading::Late | Reading::Early => s + curve.tail(k),
                 };
                 if s > 0.0 && ever > 0.0 {
-                    greatest = greatest.max((s / ever).min(1.0));
+                    let share = (s / ever).min(1.0);
+                    if share > greatest {
+                        greatest = share;
+                    }
                 }
                 greatest
             })

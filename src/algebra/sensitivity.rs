@@ -8,7 +8,7 @@ use super::fold::{Grid, Readings};
 use super::readout::Conditional;
 use super::tree::{Kind, Tree};
 use crate::distribution::order_statistic::exactly_among_others;
-use crate::distribution::transform::{Spectrum, Transform, multiply};
+use crate::distribution::transform::{Complex64, Spectrum, Transform, multiply, multiply_conjugate};
 
 /// Cells of the grid of latency shares; they are shown as percentages.
 const SHARE_CELLS: usize = 256;
@@ -120,6 +120,8 @@ pub(crate) fn of_latency(
     }
     let mut sweep =
         Sweep { curves: &curves, failures: &failures, grid, transform: engine.transforms.of(grid.cells) };
+    #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
+    let places: Vec<f64> = (0..grid.cells).map(|k| k as f64).collect();
     let mut gradient: Vec<Option<Vec<f64>>> = vec![None; tree.nodes.len()];
     let mut top = vec![0.0; grid.cells];
     let (first, share) = sweep.middle(quantile);
@@ -135,13 +137,13 @@ pub(crate) fn of_latency(
         let node = &tree.nodes[at];
         let Some(own) = gradient[at].take() else { continue };
         if let (Kind::Leaf(component), Some(curve)) = (&node.kind, &curves[at]) {
-            let mut before = 0.0;
-            let mut moved = 0.0;
-            let mut k = 0.0;
-            for (&value, &weight) in curve.within.iter().zip(&own) {
-                moved += weight * k * (value - before);
-                (before, k) = (value, k + 1.0);
+            // Several sums, so that an addition need not wait for the one before.
+            let mut sums = [0.0; 4];
+            for at in 1..grid.cells {
+                let mass = curve.within[at] - curve.within[at - 1];
+                sums[at % 4] += own[at] * places[at] * mass;
             }
+            let moved: f64 = sums.iter().sum();
             shares[*component] += (moved / slope / quantile).max(0.0);
             continue;
         }
@@ -270,40 +272,44 @@ impl Sweep<'_> {
         }
     }
 
+    /// The gradient of a term comes through the masses of all others: those before it, and those after it.
     fn series(&mut self, operands: &[&Curve], own: &[f64]) -> Vec<Option<Vec<f64>>> {
-        let mut spectra: Vec<Spectrum> = Vec::with_capacity(operands.len());
+        let mut product = Spectra::unit(self.transform).within;
+        let (mut spectra, mut before) = (Vec::new(), Vec::new());
         for operand in operands {
             let mut spectrum = Spectrum::new();
             self.transform.forward(&operand.within, &mut spectrum);
+            before.push(product.clone());
+            multiply(&mut product, &spectrum);
             spectra.push(spectrum);
         }
-        let mut after = Spectra::unit(self.transform).within;
-        let mut others = vec![Spectrum::new(); operands.len()];
-        for (other, spectrum) in others.iter_mut().zip(&spectra).rev() {
-            other.clone_from(&after);
-            multiply(&mut after, spectrum);
+        let mut through = self.dual(own);
+        let mut gradients = vec![None; operands.len()];
+        for ((gradient, before), spectrum) in gradients.iter_mut().zip(&before).zip(&spectra).rev() {
+            let mut dual = through.clone();
+            multiply_conjugate(&mut dual, before);
+            multiply_conjugate(&mut through, spectrum);
+            *gradient = Some(self.gradient(&mut dual));
         }
-        let mut before = Spectra::unit(self.transform).within;
-        others
-            .iter_mut()
-            .zip(&spectra)
-            .map(|(other, spectrum)| {
-                multiply(other, &before);
-                multiply(&mut before, spectrum);
-                Some(self.correlate(own, other))
-            })
-            .collect()
+        gradients
     }
 
     /// `Σ_m g(m)·o(m−k)`: the gradient through a convolution with masses of this spectrum.
-    fn correlate(&mut self, own: &[f64], masses: &[realfft::num_complex::Complex64]) -> Vec<f64> {
-        let reversed: Vec<f64> = own.iter().rev().copied().collect();
+    fn correlate(&mut self, own: &[f64], masses: &[Complex64]) -> Vec<f64> {
+        let mut through = self.dual(own);
+        multiply_conjugate(&mut through, masses);
+        self.gradient(&mut through)
+    }
+
+    fn dual(&mut self, own: &[f64]) -> Spectrum {
         let mut spectrum = Spectrum::new();
-        self.transform.forward_masses(&reversed, &mut spectrum);
-        multiply(&mut spectrum, masses);
-        let mut gradient = vec![0.0; own.len()];
-        self.transform.inverse_masses(&mut spectrum, &mut gradient);
-        gradient.reverse();
+        self.transform.forward_dual(own, &mut spectrum);
+        spectrum
+    }
+
+    fn gradient(&mut self, dual: &mut Spectrum) -> Vec<f64> {
+        let mut gradient = vec![0.0; self.grid.cells];
+        self.transform.add_inverse_dual(dual, &mut gradient);
         gradient
     }
 
