@@ -28,21 +28,37 @@ impl TailLaw {
     /// From `(time, mass)` in any order; atoms of no mass are left out, those of one time are joined.
     #[must_use]
     pub fn from_atoms(mut atoms: Vec<(f64, f64)>) -> Self {
-        atoms.retain(|&(time, mass)| mass > 0.0 && time >= 0.0);
         // They come as a few sorted runs, which a stable sort merges.
         atoms.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let mut law = Self::default();
-        let (mut mass, mut integral) = (0.0, 0.0);
+        Self::from_falling(atoms)
+    }
+
+    /// The same from times that do not rise.
+    #[must_use]
+    pub fn from_falling(atoms: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let atoms = atoms.into_iter();
+        let most = atoms.size_hint().0;
+        let mut law = Self {
+            times: Vec::with_capacity(most),
+            through: Vec::with_capacity(most),
+            integral: Vec::with_capacity(most),
+        };
+        let (mut mass, mut integral, mut last) = (0.0, 0.0, f64::NAN);
         for (time, atom) in atoms {
+            debug_assert!(time <= last || last.is_nan(), "the times of a tail rise");
+            if !(atom > 0.0 && time >= 0.0) {
+                continue;
+            }
             mass += atom;
             if time.is_finite() {
                 integral += time * atom;
             }
-            if law.times.last() == Some(&time) {
+            if time == last {
                 law.times.pop();
                 law.through.pop();
                 law.integral.pop();
             }
+            last = time;
             law.times.push(time);
             law.through.push(mass);
             law.integral.push(integral);
@@ -62,7 +78,7 @@ impl TailLaw {
             before = mass;
         }
         atoms.push((f64::INFINITY, before));
-        Self::from_atoms(atoms)
+        Self::from_falling(atoms.into_iter().rev())
     }
 
     /// `(time, mass)`, times falling.
@@ -73,6 +89,12 @@ impl TailLaw {
             .zip(&self.through)
             .zip(before)
             .map(|((&time, &through), before)| (time, through - before))
+    }
+
+    /// The times of its atoms, falling.
+    #[must_use]
+    pub fn times(&self) -> &[f64] {
+        &self.times
     }
 
     /// All mass.
@@ -159,7 +181,7 @@ impl TailLaw {
     /// The same, `delay` later.
     #[must_use]
     pub fn delayed(&self, delay: f64) -> Self {
-        Self::from_atoms(self.atoms().map(|(time, mass)| (time + delay, mass)).collect())
+        Self::from_falling(self.atoms().map(|(time, mass)| (time + delay, mass)))
     }
 
     /// The measure with the masses of all of them, each times its weight: the mixture, or the union bound of a maximum.
@@ -185,7 +207,7 @@ impl TailLaw {
                 break;
             }
         }
-        Self::from_atoms(atoms)
+        Self::from_falling(atoms)
     }
 
     /// The law of the comonotone sum, cut to its slowest mass `total`: `Q(v) = Σ Q_i(v)`. In the increasing convex order
@@ -215,6 +237,7 @@ impl TailLaw {
             *at += 1;
         }
         atoms.push((sum.value(), total - before));
+        // Rounding may let a sum rise.
         Self::from_atoms(atoms)
     }
 
@@ -250,7 +273,7 @@ impl TailLaw {
             };
         }
         joined.extend(open);
-        Self::from_atoms(joined)
+        Self::from_falling(joined)
     }
 }
 

@@ -23,20 +23,29 @@ fn table() -> &'static [f64] {
 /// `Φ(x)`, within 5e-7; 0 and 1 beyond ±8.
 #[must_use]
 pub fn cdf(x: f64) -> f64 {
+    tabulated_cdf()(x)
+}
+
+/// [`cdf`] for many values: the table is looked up once.
+pub fn tabulated_cdf() -> impl Fn(f64) -> f64 {
     let table = table();
-    #[expect(clippy::cast_precision_loss, reason = "a small constant")]
-    let at = (x + END) * PER_UNIT as f64;
-    if at.is_nan() || at <= 0.0 {
-        return 0.0;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "4096 cells; below 0 and NaN are sorted out, what lies above saturates and is checked"
+    )]
+    move |x| {
+        let at = (x + END) * PER_UNIT as f64;
+        if at.is_nan() || at <= 0.0 {
+            return 0.0;
+        }
+        let cell = at as usize;
+        match table.get(cell..).and_then(|rest| rest.first_chunk()) {
+            Some(&[low, high]) => low + (high - low) * (at - cell as f64),
+            None => 1.0,
+        }
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is checked")]
-    let cell = at as usize;
-    if cell >= table.len() - 1 {
-        return 1.0;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "4096 cells")]
-    let share = at - cell as f64;
-    table[cell] + (table[cell + 1] - table[cell]) * share
 }
 
 /// The inverse of [`cdf`]; infinite at 0 and 1.

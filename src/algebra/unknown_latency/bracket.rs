@@ -79,12 +79,8 @@ impl Bracket {
 
     /// `A̲ − D̄(t)`.
     pub(super) fn complement_of_late(&self) -> Rising {
-        let mut times: Vec<f64> =
-            self.late.atoms().map(|(time, _)| time).filter(|time| time.is_finite()).collect();
-        times.push(0.0);
-        times.reverse();
-        times.sort_unstable_by(f64::total_cmp);
-        times.dedup();
+        let mut times: Vec<f64> = vec![0.0];
+        times.extend(self.late.times().iter().rev().filter(|time| time.is_finite() && **time > 0.0));
         let late = self.late.after_each(times.iter().copied());
         let values = late.map(|late| (self.bounds.lower - late).max(0.0)).collect();
         Rising { times, values }
@@ -165,13 +161,13 @@ fn late_atoms(law: &Law, mass: f64) -> TailLaw {
     let mut atoms = Vec::with_capacity(2 * LEAF_ATOMS);
     each_range(law, |_, to, share| atoms.push((to, mass * share)));
     atoms.push((f64::INFINITY, mass * (1.0 - law.finite_mass())));
-    atoms.reverse();
-    TailLaw::from_atoms(atoms).coarsened(LEAF_ATOMS)
+    TailLaw::from_falling(atoms.into_iter().rev()).coarsened(LEAF_ATOMS)
 }
 
 /// The same at the lower ends, running sums.
 fn early_steps(law: &Law, mass: f64) -> Rising {
-    let mut steps = Rising::default();
+    let mut steps =
+        Rising { times: Vec::with_capacity(2 * LEAF_ATOMS), values: Vec::with_capacity(2 * LEAF_ATOMS) };
     let mut sum = 0.0;
     each_range(law, |from, _, share| {
         sum += mass * share;
@@ -204,9 +200,12 @@ fn each_range(law: &Law, mut visit: impl FnMut(f64, f64, f64)) {
                 let parts = ((share / beyond * 16.0).min(share * 128.0).max(share / beyond.max(0.01) * 4.0))
                     .ceil()
                     .clamp(1.0, 64.0) as u32;
-                for part in 0..parts {
-                    let time = |part: u32| from + (to - from) * f64::from(part) / f64::from(parts);
-                    visit(time(part), time(part + 1), share / f64::from(parts));
+                let (step, each) = ((to - from) / f64::from(parts), share / f64::from(parts));
+                let mut begin = from;
+                for part in 1..=parts {
+                    let end = if part == parts { to } else { from + step * f64::from(part) };
+                    visit(begin, end, each);
+                    begin = end;
                 }
             }
         }
