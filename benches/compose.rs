@@ -1,23 +1,28 @@
-//! How long composition takes, on one core: the estimate alone from tabulated leaf laws, and whole compositions with
-//! all bounds, assumptions and contributions.
+//! How long composition takes, on one core, from tabulated leaf laws: the estimate alone, beside plain convolutions by
+//! zero-padded transforms; and with its derivatives and the bounds by buckets and samples. Then whole compositions, with every
+//! assumption of dependence and all that readers see.
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use emac::algebra::compose::{Composer, EstimateOnly};
+use emac::algebra::compose::{Composer, Tabulated};
 
 #[path = "../tests/integration/journey_builder.rs"]
 #[expect(dead_code, reason = "shared with the tests, of which this needs a part")]
 mod journey_builder;
 
 use emac::distribution::histogram::ClassicHistogram;
+use emac::distribution::interpolation::between_edges;
+use emac::distribution::law::Law;
 use emac::journey::domain::DomainLatency;
 use emac::journey::evidence::{Counts, Measurement};
 use emac::journey::governance::{BucketError, Dependence};
 use emac::journey::operator::Operator;
 use journey_builder::{Case, cond, leaf, leaves, time};
+use rustfft::num_complex::Complex64;
+use rustfft::{Fft, FftPlanner};
 
 /// Calls seen through Prometheus' default buckets, each component somewhat slower than the one before.
 fn service(index: usize) -> Measurement {
@@ -28,6 +33,58 @@ fn service(index: usize) -> Measurement {
     let counts: Vec<f64> = counts.chain([total * 0.999]).collect();
     let histogram = ClassicHistogram::new(edges, counts).unwrap();
     Measurement::Counts(Counts::new(total, total * 0.999, Some(histogram), None).unwrap())
+}
+
+/// The law of the successes of [`service`].
+fn law(index: usize) -> Law {
+    let Measurement::Counts(counts) = service(index) else { unreachable!() };
+    between_edges(counts.latency().unwrap()).unwrap()
+}
+
+/// Sums of times one after the other, each by transforms of twice the grid's length, so that nothing wraps around.
+struct ZeroPadded {
+    step: f64,
+    forward: std::sync::Arc<dyn Fft<f64>>,
+    inverse: std::sync::Arc<dyn Fft<f64>>,
+}
+
+impl ZeroPadded {
+    const CELLS: usize = 1024;
+
+    fn new(horizon: f64) -> Self {
+        let mut planner = FftPlanner::new();
+        let (forward, inverse) =
+            (planner.plan_fft_forward(2 * Self::CELLS), planner.plan_fft_inverse(2 * Self::CELLS));
+        Self { step: horizon / Self::CELLS as f64, forward, inverse }
+    }
+
+    fn p99(&mut self, laws: &[Law]) -> f64 {
+        let mut sum: Option<Vec<Complex64>> = None;
+        let mut cells = vec![0.0; Self::CELLS];
+        for law in laws {
+            law.cells(self.step, 1.0, &mut cells);
+            let before = std::iter::once(0.0).chain(cells.iter().copied());
+            let masses = cells.iter().zip(before).map(|(value, before)| Complex64::from(value - before));
+            let mut next: Vec<Complex64> = masses.collect();
+            next.resize(2 * Self::CELLS, Complex64::ZERO);
+            if let Some(mut so_far) = sum.take() {
+                self.forward.process(&mut next);
+                self.forward.process(&mut so_far);
+                next.iter_mut().zip(&so_far).for_each(|(a, b)| *a *= b);
+                self.inverse.process(&mut next);
+                let norm = 1.0 / (2 * Self::CELLS) as f64;
+                next.iter_mut().for_each(|value| *value *= norm);
+                next[Self::CELLS..].fill(Complex64::ZERO);
+            }
+            sum = Some(next);
+        }
+        let mut reached = 0.0;
+        let at = sum.unwrap().iter().position(|mass| {
+            reached += mass.re;
+            reached >= 0.99
+        });
+        at.unwrap() as f64 * self.step
+    }
 }
 
 fn with_services(operator: Operator, n: usize, domains: &dyn Fn(usize) -> Vec<usize>) -> Case {
@@ -69,10 +126,23 @@ fn compose(c: &mut Criterion) {
         for (shape, operator) in [("series", Operator::Series(leaves(n))), ("mixed", mixed(n))] {
             let case = with_services(operator, n, &alone);
             let mut composer = Composer::new();
-            let estimate = EstimateOnly::new(&case.journey, &case.evidence);
+            let tabulated = Tabulated::new(&case.journey, &case.evidence);
             c.bench_function(&format!("estimate {shape} {n}"), |b| {
-                b.iter(|| estimate.fold(&mut composer, black_box(1.0)));
+                b.iter(|| tabulated.estimate(&mut composer, black_box(1.0)));
             });
+            c.bench_function(&format!("bounds of {shape} {n}"), |b| {
+                b.iter(|| tabulated.bounds(black_box(&mut composer)));
+            });
+            if shape == "series" {
+                let laws: Vec<Law> = (0..n).map(law).collect();
+                let estimate = tabulated.estimate(&mut composer, 1.0).get();
+                let mut padded = ZeroPadded::new(tabulated.horizon().get());
+                let same = padded.p99(&laws) / estimate;
+                assert!((same - 1.0).abs() < 1e-3, "the same journey is {same} times as long");
+                c.bench_function(&format!("estimate series {n} by zero-padded transforms"), |b| {
+                    b.iter(|| padded.p99(black_box(&laws)));
+                });
+            }
             if n < 1000 || shape == "series" {
                 c.bench_function(&format!("all of {shape} {n}"), |b| {
                     b.iter(|| composer.compose(&case.journey, black_box(&case.evidence), &[]));

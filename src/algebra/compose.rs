@@ -22,6 +22,8 @@ use super::independence::{CELLS, Estimate, Independence};
 use super::latency::Latency;
 use super::leaf::Leaf;
 use super::readout::{Conditional, bounded_probability, curves, seconds};
+use super::sampling::CarefulSamples;
+use super::sensitivity;
 use super::shared_fate::{Evidenced, SharedFate};
 use super::timeliness::Case;
 use super::tree::{Kind, Tree};
@@ -29,7 +31,7 @@ use super::uncertainty::{self, Samples, Unknown};
 use crate::distribution::transform::Transforms;
 use crate::journey::Journey;
 use crate::journey::evidence::Evidence;
-use crate::journey::governance::Dependence;
+use crate::journey::governance::{BucketError, Dependence};
 use crate::unit::{Probability, Quantile, Seconds};
 
 /// The level that grids must reach even where no quantile asks for it.
@@ -246,40 +248,80 @@ impl Composer {
     }
 }
 
-/// The fold of the estimate alone, from leaf laws that are tabulated already: what recomposition costs where nothing but
-/// the numbers changed. For measurements; [`Composer::compose`] gives the numbers.
-pub struct EstimateOnly {
+/// A journey whose leaves' laws are tabulated already: what recomposition costs where nothing but the numbers changed. For
+/// measurements; [`Composer::compose`] gives the numbers.
+pub struct Tabulated<'a> {
+    buckets: BucketError,
     tree: Tree,
     leaves: Vec<Leaf>,
+    samples: Samples<'a>,
+    careful: Option<(CarefulSamples, Vec<Leaf>)>,
     horizon: f64,
     on_time: Vec<Option<Bounds>>,
 }
 
-impl EstimateOnly {
+impl<'a> Tabulated<'a> {
     /// Tabulates the leaves' laws and finds the grid.
     #[must_use]
-    pub fn new(journey: &Journey, evidence: &Evidence) -> Self {
+    pub fn new(journey: &'a Journey, evidence: &'a Evidence) -> Self {
         let tree = Tree::new(journey, evidence);
         let leaves: Vec<Leaf> = evidence
             .components
             .iter()
             .map(|component| Leaf::new(component, journey.governance.bucket_error))
             .collect();
+        let samples = Samples::new(evidence, &journey.governance);
+        let careful = samples.careful_leaves();
         let mut transforms = Transforms::new();
         let mut engine = Engine { tree: &tree, leaves: &leaves, transforms: &mut transforms };
         let on_time = engine.deadlines(ESTIMATE, CELLS, |_| 0.0);
         let horizon = engine.horizon(tree.root(), ESTIMATE, &on_time, LEAST_LEVEL);
-        Self { tree, leaves, horizon, on_time }
+        let buckets = journey.governance.bucket_error;
+        Self { buckets, tree, leaves, samples, careful, horizon, on_time }
+    }
+
+    /// Where the grid of the estimate ends.
+    #[must_use]
+    pub fn horizon(&self) -> Seconds {
+        seconds(self.horizon)
     }
 
     /// Folds on a grid that ends at `scale` times the horizon, and reads the p99.
     #[must_use]
-    pub fn fold(&self, composer: &mut Composer, scale: f64) -> Seconds {
+    pub fn estimate(&self, composer: &mut Composer, scale: f64) -> Seconds {
         let mut engine =
             Engine { tree: &self.tree, leaves: &self.leaves, transforms: &mut composer.transforms };
         let grid = Grid::new(self.horizon * scale, CELLS);
         let curves = engine.independent(self.tree.root(), grid, ESTIMATE, &self.on_time, |_, _| {});
         seconds(Conditional::new(&curves[0].success, grid, Reading::Exact, None).quantile(0.99))
+    }
+
+    /// The estimate, the derivatives of its p99 and its availability by every component, and the bound of its p99 by
+    /// buckets and samples, which is returned with the derivatives.
+    #[must_use]
+    pub fn bounds(&self, composer: &mut Composer) -> (Seconds, Vec<f64>) {
+        let (tree, leaves) = (&self.tree, &self.leaves);
+        let careful = self.careful.as_ref().map_or(&leaves[..], |(_, leaves)| leaves);
+        let q = 0.99;
+        let mut independence =
+            Independence { tree, leaves, level: LEAST_LEVEL, shown: q, transforms: &mut composer.transforms };
+        let estimate = independence.estimate();
+        let (bracket, sampling) =
+            independence.bracket(&estimate, careful, self.buckets, |reach, transforms| {
+                let samples = self.careful.as_ref().map(|(samples, _)| samples.clone());
+                samples.map(|samples| self.samples.latency(samples, tree, &[q], reach, transforms))
+            });
+        let mut engine = Engine { tree, leaves, transforms: &mut composer.transforms };
+        let mut derivatives = sensitivity::of_latency(&mut engine, estimate.law.end(), &estimate.on_time, q);
+        derivatives.extend(sensitivity::of_availability(
+            tree,
+            leaves.len(),
+            &estimate.availability,
+            &estimate.on_time,
+        ));
+        let level = sampling.map_or(q, |sampling| sampling.restated.harder(q));
+        let latest = bracket.latency.map_or(f64::INFINITY, |latency| latency.late.quantile(level));
+        (seconds(latest), derivatives)
     }
 }
 
