@@ -4,7 +4,7 @@
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
-COPY link link
+COPY .cargo .cargo
 COPY benches benches
 COPY tests tests
 COPY src src

@@ -14,7 +14,7 @@ const TOOLS: [(&str, &[&str]); 3] = [
 ];
 
 /// Which functions lie next to each other, and why.
-const LAYOUT: &str = "link/hot_functions.ld";
+const LAYOUT: &str = ".cargo/hot_functions.ld";
 
 fn main() {
     find_tools();
