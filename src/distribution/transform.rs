@@ -306,6 +306,46 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_of_thirty_times_is_their_direct_convolution() {
+        const CELLS: usize = 256;
+        let step = 0.2;
+        let mut transforms = Transforms::new();
+        let transform = transforms.of(CELLS);
+        let mut product = vec![Complex64::ONE; transform.values()];
+        let mut stepped = SteppedLaws::default();
+        let mut direct = vec![0.0; CELLS];
+        direct[0] = 1.0;
+        for law in 0..30_u32 {
+            let edges = [0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+            let rate = 0.9 + f64::from(law) / 7.0;
+            let mut before = 0.0;
+            let jumps = edges.map(|edge: f64| {
+                let below = std::mem::replace(&mut before, 0.999 * (1.0 - (-rate * edge).exp()));
+                (edge, before - below)
+            });
+            stepped.push(jumps);
+            let mut masses = vec![0.0; CELLS];
+            jumps.iter().for_each(|&(time, mass)| split(time / step, mass, &mut masses));
+            let mut spectrum = Spectrum::new();
+            transform.forward_masses(&masses, &mut spectrum);
+            multiply(&mut product, &spectrum);
+            let sum = |k: usize| (0..=k).map(|j| direct[j] * masses[k - j]).sum();
+            direct = (0..CELLS).map(sum).collect();
+        }
+        let mut together = transform.stepped_product(step, &stepped).unwrap().to_vec();
+        for spectrum in [&mut product, &mut together] {
+            let (mut cdf, mut sum) = (vec![0.0; CELLS], 0.0);
+            transform.inverse(spectrum, &mut cdf);
+            for (k, value) in cdf.iter().enumerate() {
+                sum += direct[k];
+                // 5e-8 at the end of the grid, where rounding is untilted.
+                let most = 1e-9 + 5e-8 * (20.0 * (k as f64 / CELLS as f64 - 1.0)).exp();
+                assert!((value - sum).abs() < most, "{k}: {value} for {sum}");
+            }
+        }
+    }
+
+    #[test]
     fn a_delay_shifts_by_fractions_of_a_cell_and_leaves_the_grid() {
         let mut transforms = Transforms::new();
         let transform = transforms.of(64);
