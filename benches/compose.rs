@@ -15,7 +15,7 @@ mod journey_builder;
 
 use emac::distribution::histogram::ClassicHistogram;
 use emac::distribution::interpolation::between_edges;
-use emac::distribution::law::Law;
+use emac::distribution::law::{Law, cell_masses};
 use emac::journey::domain::DomainLatency;
 use emac::journey::evidence::{Counts, Measurement};
 use emac::journey::governance::{BucketError, Dependence};
@@ -60,12 +60,10 @@ impl ZeroPadded {
 
     fn p99(&mut self, laws: &[Law]) -> f64 {
         let mut sum: Option<Vec<Complex64>> = None;
-        let mut cells = vec![0.0; Self::CELLS];
+        let mut masses = vec![0.0; Self::CELLS];
         for law in laws {
-            law.cells(self.step, 1.0, &mut cells);
-            let before = std::iter::once(0.0).chain(cells.iter().copied());
-            let masses = cells.iter().zip(before).map(|(value, before)| Complex64::from(value - before));
-            let mut next: Vec<Complex64> = masses.collect();
+            cell_masses(law.times(), law.values(), self.step, 1.0, &mut masses);
+            let mut next: Vec<Complex64> = masses.iter().map(|&mass| Complex64::from(mass)).collect();
             next.resize(2 * Self::CELLS, Complex64::ZERO);
             if let Some(mut so_far) = sum.take() {
                 self.forward.process(&mut next);

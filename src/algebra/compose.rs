@@ -65,8 +65,7 @@ impl Composer {
         let root = tree.root();
         let governance = &journey.governance;
         let (dependence, buckets) = (governance.dependence, governance.bucket_error);
-        let leaves: Vec<Leaf> =
-            evidence.components.iter().map(|component| Leaf::new(component, buckets)).collect();
+        let leaves = leaves(evidence, buckets);
         let levels = levels(journey, quantiles);
         let level = highest(&levels);
         let shown = explanation::shown_quantile(journey);
@@ -265,18 +264,14 @@ impl<'a> Tabulated<'a> {
     #[must_use]
     pub fn new(journey: &'a Journey, evidence: &'a Evidence) -> Self {
         let tree = Tree::new(journey, evidence);
-        let leaves: Vec<Leaf> = evidence
-            .components
-            .iter()
-            .map(|component| Leaf::new(component, journey.governance.bucket_error))
-            .collect();
+        let buckets = journey.governance.bucket_error;
+        let leaves = leaves(evidence, buckets);
         let samples = Samples::new(evidence, &journey.governance);
         let careful = samples.careful_leaves();
         let mut transforms = Transforms::new();
         let mut engine = Engine { tree: &tree, leaves: &leaves, transforms: &mut transforms };
         let on_time = engine.deadlines(ESTIMATE, CELLS, |_| 0.0);
         let horizon = engine.horizon(tree.root(), ESTIMATE, &on_time, LEAST_LEVEL);
-        let buckets = journey.governance.bucket_error;
         Self { buckets, tree, leaves, samples, careful, horizon, on_time }
     }
 
@@ -323,6 +318,10 @@ impl<'a> Tabulated<'a> {
         let latest = bracket.latency.map_or(f64::INFINITY, |latency| latency.late.quantile(level));
         (seconds(latest), derivatives)
     }
+}
+
+fn leaves(evidence: &Evidence, buckets: BucketError) -> Vec<Leaf> {
+    evidence.components.iter().map(|component| Leaf::new(component, buckets)).collect()
 }
 
 fn highest(levels: &[Quantile]) -> f64 {

@@ -6,7 +6,6 @@ use super::availability::Bounds;
 use super::curve::{Curve, Reading, Spectra};
 use super::leaf::Outcome;
 use super::tree::{Kind, Node, Tree};
-use crate::distribution::law::split;
 use crate::distribution::stepped::SteppedLaws;
 use crate::distribution::transform::{Transform, differences};
 
@@ -179,28 +178,10 @@ impl<L: Leaves> Fold<'_, L> {
         }
         let mut product = product.unwrap_or_else(|| Spectra::unit(self.transform));
         if !stepped.is_empty() {
-            self.multiply_stepped(&mut product, &stepped);
-            product.total *= stepped_total;
+            let spectrum = self.transform.stepped_product(self.grid.step, &stepped);
+            product.multiply_plain(spectrum, stepped_total);
         }
         product
-    }
-
-    /// Multiplies the spectra of laws that only jump into a product, all at once where that is less work.
-    fn multiply_stepped(&mut self, product: &mut Spectra, laws: &SteppedLaws) {
-        let step = self.grid.step;
-        if let Some(spectrum) = self.transform.stepped_product(step, laws) {
-            return product.multiply_plain(spectrum, 1.0);
-        }
-        for jumps in laws.iter() {
-            let spectrum = self.transform.forward_in_place(|masses| {
-                masses.fill(0.0);
-                jumps.iter().for_each(|&(time, mass)| split(time / step, mass, masses));
-                Some(())
-            });
-            if let Some((spectrum, ())) = spectrum {
-                product.multiply_plain(spectrum, 1.0);
-            }
-        }
     }
 
     fn read_on_time(&self, node: &Node, after: f64, results: &[Option<Readings>]) -> Bounds {

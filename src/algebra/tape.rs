@@ -6,7 +6,7 @@
 //! the adjoint of the tilted masses, so that the adjoint of a product is a product with the conjugate.
 
 use crate::distribution::order_statistic;
-use crate::distribution::transform::{Complex64, Spectrum, Transform};
+use crate::distribution::transform::{Complex64, Spectrum, Transform, multiply_conjugate};
 
 /// A curve on the tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -388,7 +388,7 @@ impl<'a> Tape<'a> {
                                 sum.values.iter_mut().zip(terms).for_each(|(a, (x, y))| *a += x * y.conj());
                                 sum.ever += adjoint.ever * x.ever;
                             } else {
-                                adjoint.values.iter_mut().zip(&x.values).for_each(|(x, y)| *x *= y.conj());
+                                multiply_conjugate(&mut adjoint.values, &x.values);
                                 adjoint.ever *= x.ever;
                                 spectra[b.0] = Some(adjoint);
                             }

@@ -246,13 +246,6 @@ fn write<const N: usize>(points: &mut [f64], values: [f64; N]) {
     points.iter_mut().zip(values).for_each(|(point, value)| *point = value);
 }
 
-/// Adds to two neighbouring points, as far as they are on the grid.
-fn add(masses: &mut [f64], point: usize, more: [f64; 2]) {
-    if let Some(masses) = masses.get_mut(point..) {
-        masses.iter_mut().zip(more).for_each(|(mass, more)| *mass += more);
-    }
-}
-
 /// Adds `mass` at a time, in cells, to the grid points on both sides of it, so that its mean is kept.
 #[expect(
     clippy::cast_possible_truncation,
@@ -263,7 +256,9 @@ fn add(masses: &mut [f64], point: usize, more: [f64; 2]) {
 pub fn split(time: f64, mass: f64, masses: &mut [f64]) {
     let point = time as usize;
     let share = time - point as f64;
-    add(masses, point, [mass * (1.0 - share), mass * share]);
+    if let Some(masses) = masses.get_mut(point..) {
+        masses.iter_mut().zip([mass * (1.0 - share), mass * share]).for_each(|(mass, more)| *mass += more);
+    }
 }
 
 #[cfg(test)]

@@ -74,6 +74,8 @@ pub struct Transform {
     spectrum: Spectrum,
     twisted: Spectrum,
     scratch: Spectrum,
+    /// See [`Self::stepped_product`].
+    product: Spectrum,
     jumps: Jumps,
 }
 
@@ -96,6 +98,7 @@ impl Transform {
             spectrum: zeros(half),
             twisted: zeros(half),
             scratch: zeros(scratch),
+            product: zeros(half),
             jumps: Jumps::new(cells),
         }
     }
@@ -115,6 +118,11 @@ impl Transform {
     /// The spectrum of the masses whose running sum is `cdf` (one value for each cell).
     pub fn forward(&mut self, cdf: &[f64], spectrum: &mut Spectrum) {
         differences(cdf, &mut self.masses);
+        self.write_spectrum_of_masses(spectrum);
+    }
+
+    /// The spectrum of the buffer of masses.
+    fn write_spectrum_of_masses(&mut self, spectrum: &mut Spectrum) {
         self.tilt.onto(&self.masses, &mut self.twisted);
         self.write_spectrum(spectrum);
     }
@@ -131,16 +139,30 @@ impl Transform {
         fill: impl FnOnce(&mut [f64]) -> Option<T>,
     ) -> Option<(&[Complex64], T)> {
         let result = fill(&mut self.masses)?;
-        self.tilt.onto(&self.masses, &mut self.twisted);
-        let Self { forward, twisted, spectrum, scratch, .. } = self;
-        forward.process_outofplace_with_scratch(twisted, spectrum, scratch);
+        self.transform_masses();
         Some((&self.spectrum, result))
     }
 
+    /// From the buffer of masses to that of the spectrum.
+    fn transform_masses(&mut self) {
+        self.tilt.onto(&self.masses, &mut self.twisted);
+        let Self { forward, twisted, spectrum, scratch, .. } = self;
+        forward.process_outofplace_with_scratch(twisted, spectrum, scratch);
+    }
+
     /// The product of the spectra of laws that jump at few times, on a grid with cells of `step` seconds, in a buffer of the
-    /// transform's own; `None` where it costs less to transform each of them.
-    pub fn stepped_product(&mut self, step: f64, laws: &SteppedLaws) -> Option<&[Complex64]> {
-        self.jumps.product(step, laws, &mut self.spectrum).then_some(&self.spectrum)
+    /// transform's own.
+    pub fn stepped_product(&mut self, step: f64, laws: &SteppedLaws) -> &[Complex64] {
+        if !self.jumps.product(step, laws, &mut self.product) {
+            self.product.fill(Complex64::ONE);
+            for jumps in laws.iter() {
+                self.masses.fill(0.0);
+                jumps.iter().for_each(|&(time, mass)| split(time / step, mass, &mut self.masses));
+                self.transform_masses();
+                multiply(&mut self.product, &self.spectrum);
+            }
+        }
+        &self.product
     }
 
     /// The spectrum of the masses themselves.
@@ -193,8 +215,7 @@ impl Transform {
     pub fn delay(&mut self, delay: f64, spectrum: &mut Spectrum) {
         self.masses.fill(0.0);
         split(delay, 1.0, &mut self.masses);
-        self.tilt.onto(&self.masses, &mut self.twisted);
-        self.write_spectrum(spectrum);
+        self.write_spectrum_of_masses(spectrum);
     }
 }
 
@@ -230,52 +251,32 @@ impl Transforms {
 
 /// Multiplies `by` into `product`.
 pub fn multiply(product: &mut [Complex64], by: &[Complex64]) {
-    Arch::new().dispatch(Multiply { product, by });
+    Arch::new().dispatch(Multiply::<false> { product, by });
 }
 
 /// Multiplies the conjugates of `by` into `product`.
 pub fn multiply_conjugate(product: &mut [Complex64], by: &[Complex64]) {
-    Arch::new().dispatch(MultiplyConjugate { product, by });
+    Arch::new().dispatch(Multiply::<true> { product, by });
 }
 
-struct Multiply<'a> {
+struct Multiply<'a, const CONJUGATE: bool> {
     product: &'a mut [Complex64],
     by: &'a [Complex64],
 }
 
-impl WithSimd for Multiply<'_> {
+impl<const CONJUGATE: bool> WithSimd for Multiply<'_, CONJUGATE> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (product, product_rest) = S::as_mut_simd_c64s(self.product);
         let (by, by_rest) = S::as_simd_c64s(self.by);
-        for (value, factor) in product.iter_mut().zip(by) {
-            *value = simd.mul_c64s(*value, *factor);
+        for (value, &factor) in product.iter_mut().zip(by) {
+            *value =
+                if CONJUGATE { simd.conj_mul_c64s(factor, *value) } else { simd.mul_c64s(*value, factor) };
         }
         for (value, factor) in product_rest.iter_mut().zip(by_rest) {
-            *value *= factor;
-        }
-    }
-}
-
-struct MultiplyConjugate<'a> {
-    product: &'a mut [Complex64],
-    by: &'a [Complex64],
-}
-
-impl WithSimd for MultiplyConjugate<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (product, product_rest) = S::as_mut_simd_c64s(self.product);
-        let (by, by_rest) = S::as_simd_c64s(self.by);
-        for (value, factor) in product.iter_mut().zip(by) {
-            *value = simd.conj_mul_c64s(*factor, *value);
-        }
-        for (value, factor) in product_rest.iter_mut().zip(by_rest) {
-            *value *= factor.conj();
+            *value *= if CONJUGATE { factor.conj() } else { *factor };
         }
     }
 }
@@ -332,7 +333,7 @@ mod tests {
             let sum = |k: usize| (0..=k).map(|j| direct[j] * masses[k - j]).sum();
             direct = (0..CELLS).map(sum).collect();
         }
-        let mut together = transform.stepped_product(step, &stepped).unwrap().to_vec();
+        let mut together = transform.stepped_product(step, &stepped).to_vec();
         for spectrum in [&mut product, &mut together] {
             let (mut cdf, mut sum) = (vec![0.0; CELLS], 0.0);
             transform.inverse(spectrum, &mut cdf);
