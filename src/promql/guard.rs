@@ -155,7 +155,8 @@ impl Concerns {
 #[must_use]
 pub fn concerns(text: &str, is_ours: impl Fn(&str) -> bool) -> Concerns {
     let mut found = Concerns::default();
-    let mut name_before = false;
+    // Whether it is a name is looked up where a brace follows alone.
+    let mut word_before = None;
     let in_string = |quoted: &str| quoted.split(|c: char| !c.is_ascii() || !is_word(c as u8)).any(&is_ours);
     for token in Tokens::new(text) {
         let token = match token {
@@ -167,18 +168,17 @@ pub fn concerns(text: &str, is_ours: impl Fn(&str) -> bool) -> Concerns {
             Token::Word(word) => {
                 found.named |= is_ours(word);
                 found.nameless |= word == "__name__";
-                name_before = !is_keyword(word);
+                word_before = Some(word);
             }
             Token::Text(quoted) => {
                 found.named |= in_string(quoted);
                 found.nameless |= quoted.contains("__name__");
-                name_before = false;
+                word_before = None;
             }
             Token::Symbol(b'{') => {
-                found.nameless |= !name_before;
-                name_before = false;
+                found.nameless |= word_before.take().is_none_or(is_keyword);
             }
-            Token::Symbol(_) => name_before = false,
+            Token::Symbol(_) => word_before = None,
         }
     }
     found
