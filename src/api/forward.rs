@@ -21,12 +21,12 @@ use crate::wire::prometheus_json::decode;
 
 /// Passes on a request that nobody looked at.
 pub(crate) async fn untouched(state: &ApiState, request: http::Request<Body>) -> Response {
-    to_client(send(state, as_it_came(request)).await)
+    to_client(send(state, &mut as_it_came(request)).await)
 }
 
 /// Passes on a request whose parameters were read.
 pub(crate) async fn unchanged(state: &ApiState, call: Call) -> Response {
-    to_client(send(state, call.into_request()).await)
+    to_client(send(state, &mut call.into_request()).await)
 }
 
 /// A request that nobody looked at, for the upstream.
@@ -39,13 +39,13 @@ pub(crate) fn as_it_came(request: http::Request<Body>) -> http::Request<Upstream
     })
 }
 
-/// Sends a request to the upstream, and counts it.
+/// Sends a request to the upstream, and counts it. Takes its body.
 pub(crate) async fn send(
     state: &ApiState,
-    request: http::Request<UpstreamBody>,
+    request: &mut http::Request<UpstreamBody>,
 ) -> Result<http::Response<UpstreamBody>, UpstreamError> {
     let begun = Instant::now();
-    let answer = state.upstream().forward(request).await;
+    let answer = state.upstream().attempt(request).await;
     state.telemetry().upstream_request(FORWARD, answer.is_ok(), begun.elapsed());
     answer
 }

@@ -35,17 +35,14 @@ impl Front {
         Self { state, router, meters }
     }
 
-    pub(super) async fn answer(&self, request: Request) -> http::Response<AnswerBody> {
+    pub(super) async fn answer(&self, mut request: Request) -> http::Response<AnswerBody> {
         let meter = self.meters.iter().find(|meter| meter.route() == request.uri().path());
-        let request = match meter {
-            Some(meter) if self.may_pass(request.method(), request.uri(), request.headers()).await => {
-                match self.pass_on(meter, request).await {
-                    Ok(response) => return response,
-                    Err(request) => request,
-                }
-            }
-            _ => request,
-        };
+        if let Some(meter) = meter
+            && self.may_pass(request.method(), request.uri(), request.headers()).await
+            && let Some(response) = self.pass_on(meter, &mut request).await
+        {
+            return response;
+        }
         match Box::pin(self.router.clone().call(request)).await {
             Ok(response) => response.map(AnswerBody::Own),
             Err(never) => match never {},
@@ -63,31 +60,33 @@ impl Front {
         may && (!security.asks() || Box::pin(security.lets_in(headers)).await)
     }
 
-    /// The upstream's answer to what may pass; a form that concerns series of ours comes back.
-    async fn pass_on(
-        &self,
-        meter: &RouteMeter,
-        request: Request,
-    ) -> Result<http::Response<AnswerBody>, Request> {
+    /// The upstream's answer to what may pass, which is taken; a form that concerns series of ours is left as it was.
+    /// Lent, since each handing over copies all of a head.
+    async fn pass_on(&self, meter: &RouteMeter, request: &mut Request) -> Option<http::Response<AnswerBody>> {
         let begun = Instant::now();
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let request = match *request.method() {
-            Method::POST => match Box::pin(Call::read(request)).await {
+        let taken = match *request.method() {
+            Method::POST => match Box::pin(Call::read(std::mem::take(request))).await {
                 Ok(call)
                     if call.parameters().is_none_or(|all| is_passed_on(&self.state, all.get("query"))) =>
                 {
                     Ok(call.into_request())
                 }
-                Ok(call) => return Err(call.into_unread()),
+                Ok(call) => {
+                    *request = call.into_unread();
+                    return None;
+                }
                 Err(error) => Err(error),
             },
-            _ => Ok(forward::as_it_came(request)),
+            _ => Ok(forward::as_it_came(std::mem::take(request))),
         };
-        let answer = match request {
-            Ok(request) => match AssertUnwindSafe(forward::send(&self.state, request)).catch_unwind().await {
-                Ok(answer) => answer.map_err(|error| ApiError::from(error).into_response()),
-                Err(panic) => Err(router::panicked(panic)),
-            },
+        let answer = match taken {
+            Ok(mut taken) => {
+                match AssertUnwindSafe(forward::send(&self.state, &mut taken)).catch_unwind().await {
+                    Ok(answer) => answer.map_err(|error| ApiError::from(error).into_response()),
+                    Err(panic) => Err(router::panicked(panic)),
+                }
+            }
             Err(error) => Err(error.into_response()),
         };
         let response = match answer {
@@ -96,7 +95,7 @@ impl Front {
             Err(refusal) => self.refused(refusal, origin.as_ref()),
         };
         meter.note(response.status().as_u16(), begun.elapsed());
-        Ok(response)
+        Some(response)
     }
 
     fn refused(&self, mut response: Response, origin: Option<&HeaderValue>) -> http::Response<AnswerBody> {

@@ -106,12 +106,12 @@ impl GuardedUpstream {
         }
     }
 
-    async fn pass_on(&self, mut request: Request<Body>) -> Result<Response<Body>, UpstreamError> {
+    async fn pass_on(&self, request: &mut Request<Body>) -> Result<Response<Body>, UpstreamError> {
         let lane = Lane::of_client(request.headers());
         let again = request.body().again();
         let member = self.current();
         member.retries.earn();
-        let answer = member.pass_on(lane, &mut request).await;
+        let answer = member.pass_on(lane, request).await;
         let (Err(UpstreamError::Unreachable { .. }), Some(again)) = (&answer, again) else { return answer };
         let next = self.after(member);
         if next.breaker.is_open() {
@@ -122,7 +122,7 @@ impl GuardedUpstream {
         Box::pin(async {
             tokio::time::sleep(pause).await;
             *request.body_mut() = again;
-            next.pass_on(lane, &mut request).await
+            next.pass_on(lane, request).await
         })
         .await
     }
@@ -286,7 +286,14 @@ impl Upstream for GuardedUpstream {
         )
     }
 
-    fn forward(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, UpstreamError>> {
+    fn forward(&self, mut request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, UpstreamError>> {
+        Box::pin(async move { self.pass_on(&mut request).await })
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        request: &'a mut Request<Body>,
+    ) -> BoxFuture<'a, Result<Response<Body>, UpstreamError>> {
         Box::pin(self.pass_on(request))
     }
 }

@@ -3,6 +3,7 @@
 //! it runs.
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -11,7 +12,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -55,8 +55,12 @@ impl Idle {
     fn take(&self) -> Option<Box<Line>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let late = kept.partition_point(|(since, _)| now.duration_since(*since) >= IDLE_TIMEOUT);
-        kept.drain(..late);
+        let is_late = |(since, _): &(Instant, Box<Line>)| now.duration_since(*since) >= IDLE_TIMEOUT;
+        // Nearly always none is: one look at the oldest tells.
+        if kept.first().is_some_and(is_late) {
+            let late = kept.partition_point(is_late);
+            kept.drain(..late);
+        }
         kept.pop().map(|(_, line)| line)
     }
 
@@ -114,15 +118,6 @@ impl Line {
     fn is_free(&self) -> bool {
         self.connection.is_some() && self.sender.is_ready()
     }
-
-    async fn ask(
-        &mut self,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
-        // No budget keeps it back either: nobody would be woken for it.
-        let mut answer = pin!(unconstrained(self.sender.try_send_request(request)));
-        std::future::poll_fn(|context| self.drive_until(context, |quiet| answer.as_mut().poll(quiet))).await
-    }
 }
 
 impl Connections {
@@ -139,9 +134,12 @@ impl Connections {
                 // Rarely, and in a box of its own, which no other request makes room for.
                 None => (Box::pin(self.connect()).await?, false),
             };
+            // No budget keeps it back either: nobody would be woken for it.
+            let mut answer = pin!(unconstrained(line.sender.try_send_request(request)));
+            let asked = poll_fn(|context| line.drive_until(context, |quiet| answer.as_mut().poll(quiet)));
             // Nobody looked at a used one meanwhile: the server may have closed it, or broken it. That is seen before
             // anything is written to it, and gives the request back.
-            match line.ask(request).await {
+            match asked.await {
                 Ok(answer) => return Ok(self.answer(answer, line)),
                 Err(mut fault) => match fault.take_message() {
                     Some(unsent) if used => request = unsent,
