@@ -66,30 +66,6 @@ impl Engine<'_> {
         grid: Grid,
         readings: &[Reading],
         on_time: &[Option<Bounds>],
-        visit: impl FnMut(usize, &Readings),
-    ) -> Readings {
-        self.visited(top, grid, readings, on_time, |tree, at| at == top || !tree.is_plain_term(at), visit)
-    }
-
-    /// The same with the curves of every node.
-    pub(crate) fn independent_throughout(
-        &mut self,
-        top: usize,
-        grid: Grid,
-        readings: &[Reading],
-        on_time: &[Option<Bounds>],
-        visit: impl FnMut(usize, &Readings),
-    ) -> Readings {
-        self.visited(top, grid, readings, on_time, |_, _| true, visit)
-    }
-
-    fn visited(
-        &mut self,
-        top: usize,
-        grid: Grid,
-        readings: &[Reading],
-        on_time: &[Option<Bounds>],
-        wanted: impl Fn(&Tree, usize) -> bool,
         mut visit: impl FnMut(usize, &Readings),
     ) -> Readings {
         let mut fold = Fold {
@@ -102,7 +78,7 @@ impl Engine<'_> {
         };
         let mut results: Vec<Option<Readings>> = vec![None; top + 1];
         for at in self.tree.nodes[top].first..=top {
-            if !wanted(self.tree, at) {
+            if at != top && self.tree.is_plain_term(at) {
                 continue;
             }
             let curves = fold.node(at, &results);
@@ -177,9 +153,7 @@ impl Engine<'_> {
             if reached <= 0.0 {
                 break;
             }
-            let next = 2.0
-                * readout::Conditional::new(&reached_part(success, reached), grid, Reading::Exact, None)
-                    .quantile(level);
+            let next = 2.0 * readout::exact_quantile(&success.within, reached, grid, level);
             let fine_enough = next > 0.05 * horizon;
             horizon = next.max(1e-3 * horizon);
             if fine_enough {
@@ -188,11 +162,6 @@ impl Engine<'_> {
         }
         horizon
     }
-}
-
-/// The part of a curve that its grid reaches, as if nothing lay beyond.
-fn reached_part(curve: &Curve, reached: f64) -> Curve {
-    Curve { within: curve.within.clone(), later: None, total: reached }
 }
 
 /// No success and no failure on the grid.

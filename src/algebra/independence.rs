@@ -5,7 +5,7 @@ use super::curve::Reading;
 use super::engine::{BRACKET, ESTIMATE, Engine, horizon_bound};
 use super::fold::Grid;
 use super::leaf::{Leaf, Outcome};
-use super::readout::Conditional;
+use super::readout::{Conditional, exact_quantile};
 use super::timeliness::timeless;
 use super::tree::{Kind, Tree};
 use super::uncertainty::{self, LatencySampling};
@@ -86,8 +86,8 @@ impl Independence<'_> {
         let horizon = engine.horizon(tree.root(), ESTIMATE, &on_time, level);
         let grid = Grid::new(horizon, CELLS);
         let curves = engine.independent(tree.root(), grid, ESTIMATE, &on_time, |at, curves| {
-            node_latency[at] =
-                Conditional::new(&curves[0].success, grid, Reading::Exact, None).quantile(shown);
+            let success = &curves[0].success;
+            node_latency[at] = exact_quantile(&success.within, success.total, grid, shown);
         });
         for (latency, node) in node_latency.iter_mut().zip(&tree.nodes) {
             if let Kind::Leaf(component) = node.kind {

@@ -162,23 +162,19 @@ impl<'a> Influence<'a> {
 
     fn law(&mut self, component: usize, outcome: Outcome) -> Event {
         let cells = self.grid.cells;
-        let mut jumps = vec![0.0; cells + 1];
         let mut value = vec![0.0; cells + 1];
+        // What lies in the cells before, which rises from one category to the next.
+        let (mut full, mut from) = (0.0, 0);
         for category in self.samples[component].iter().filter(|category| category.outcome == outcome) {
             let (first, last) = self.cells_of(category);
             for (k, value) in value.iter_mut().enumerate().take(last).skip(first) {
                 *value += category.share * self.cell_mean(category, k);
             }
-            if last < cells {
-                jumps[last] += category.share;
-            }
-            value[cells] += category.share;
+            value[from..last].iter_mut().for_each(|value| *value += full);
+            (full, from) = (full + category.share, last);
         }
-        let mut full = 0.0;
-        for (value, jump) in value.iter_mut().zip(&jumps).take(cells) {
-            full += jump;
-            *value += full;
-        }
+        value[from..cells].iter_mut().for_each(|value| *value += full);
+        value[cells] = full;
         let within = self.tape.input(value);
         self.inputs.push((within, component, Input::Law(outcome)));
         Event { within, later: None }

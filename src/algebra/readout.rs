@@ -26,25 +26,24 @@ pub(crate) struct Conditional {
 
 impl Conditional {
     pub(crate) fn new(curve: &Curve, grid: Grid, reading: Reading, margin: Option<f64>) -> Self {
-        let mut greatest = 0.0_f64;
-        let values = curve
-            .within
-            .iter()
-            .enumerate()
-            .map(|(k, &s)| {
-                let ever = match reading {
-                    Reading::Exact => curve.total,
-                    Reading::Late | Reading::Early => s + curve.tail(k),
-                };
-                if s > 0.0 && ever > 0.0 {
-                    let share = (s / ever).min(1.0);
-                    if share > greatest {
-                        greatest = share;
-                    }
-                }
-                greatest
-            })
-            .collect();
+        // A share where there is one, without a branch: four at a time.
+        let share = |s: f64, ever: f64| if (s > 0.0) & (ever > 0.0) { (s / ever).min(1.0) } else { 0.0 };
+        let within = curve.within.iter();
+        let mut values: Vec<f64> = match reading {
+            Reading::Exact => within.map(|&s| share(s, curve.total)).collect(),
+            Reading::Late | Reading::Early => {
+                let ever = |(&s, &later): (&f64, &f64)| share(s, s + (curve.total - later).max(0.0));
+                within.zip(curve.later()).map(ever).collect()
+            }
+        };
+        // Rounding noise apart it does not fall.
+        if !values.is_sorted() {
+            let mut greatest = 0.0_f64;
+            for value in &mut values {
+                greatest = greatest.max(*value);
+                *value = greatest;
+            }
+        }
         Self { grid, values, reading, margin }
     }
 
@@ -90,11 +89,7 @@ impl Conditional {
         let cells = match (self.reading, self.margin) {
             (Reading::Late, Some(margin)) => index + 1.0 + margin,
             (Reading::Early, Some(margin)) => index - 1.0 - margin,
-            _ => {
-                let low = if at == 0 { 0.0 } else { self.values[at - 1] };
-                let share = if high > low { ((q - low) / (high - low)).clamp(0.0, 1.0) } else { 1.0 };
-                index - 0.5 + share
-            }
+            _ => index + from_middle(if at == 0 { 0.0 } else { self.values[at - 1] }, high, q),
         };
         (cells * self.grid.step).max(0.0)
     }
@@ -105,6 +100,25 @@ impl Conditional {
         let cells = self.grid.cells as f64;
         cells * self.grid.step
     }
+}
+
+/// The smallest time at which a curve of an exact reading reaches the share `q` of `total`, linear between the cells' middles;
+/// infinite where the grid does not. What [`Conditional`] gives, without its table.
+pub(crate) fn exact_quantile(within: &[f64], total: f64, grid: Grid, q: f64) -> f64 {
+    let share = |s: f64| if s > 0.0 && total > 0.0 { (s / total).min(1.0) } else { 0.0 };
+    let at = within.partition_point(|&s| share(s) < q - NOISE);
+    let Some(&high) = within.get(at) else {
+        return f64::INFINITY;
+    };
+    let low = if at == 0 { 0.0 } else { share(within[at - 1]) };
+    #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+    let cells = at as f64 + from_middle(low, share(high), q);
+    (cells * grid.step).max(0.0)
+}
+
+/// Where a value between those at the middles of the cell before and of this one lies, in cells from this one's beginning.
+fn from_middle(low: f64, high: f64, q: f64) -> f64 {
+    (if high > low { ((q - low) / (high - low)).clamp(0.0, 1.0) } else { 1.0 }) - 0.5
 }
 
 /// A law that was composed, and how its levels are restated for the samples' error.

@@ -2,11 +2,12 @@
 //! one sweep from the root down.
 
 use super::availability::{Bounds, any_of};
-use super::curve::{Curve, Reading, Spectra};
-use super::engine::{ESTIMATE, Engine};
-use super::fold::{Grid, Readings};
-use super::readout::Conditional;
-use super::tree::{Kind, Tree};
+use super::curve::{Curve, Spectra};
+use super::engine::{ESTIMATE, Engine, Plain};
+use super::fold::{Fold, Grid, NodeCurves, Readings};
+use super::leaf::Condition;
+use super::readout::exact_quantile;
+use super::tree::{Kind, Node, Tree};
 use crate::distribution::order_statistic::exactly_among_others;
 use crate::distribution::transform::{Complex64, Spectrum, Transform, multiply, multiply_conjugate};
 
@@ -105,49 +106,35 @@ pub(crate) fn of_latency(
 ) -> Vec<f64> {
     let grid = Grid::new(horizon, SHARE_CELLS);
     let tree = engine.tree;
-    let mut curves: Vec<Option<Curve>> = vec![None; tree.nodes.len()];
-    let mut failures: Vec<Option<Curve>> = vec![None; tree.nodes.len()];
-    let keep = |at: usize, readings: &Readings| {
-        curves[at] = Some(readings[0].success.clone());
-        failures[at].clone_from(&readings[0].failure);
-    };
-    engine.independent_throughout(tree.root(), grid, ESTIMATE, on_time, keep);
     let mut shares = vec![0.0; engine.leaves.len()];
-    let Some(root) = &curves[tree.root()] else { return shares };
-    let quantile = Conditional::new(root, grid, Reading::Exact, None).quantile(q) / grid.step;
+    let mut sweep = Sweep::up(engine, grid, on_time);
+    let Some(root) = sweep.success(tree.root()) else { return shares };
+    let quantile = exact_quantile(&root.within, root.total, grid, q) / grid.step;
     if !quantile.is_finite() || quantile <= 0.0 {
         return shares;
     }
-    let mut sweep =
-        Sweep { curves: &curves, failures: &failures, grid, transform: engine.transforms.of(grid.cells) };
-    #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
-    let places: Vec<f64> = (0..grid.cells).map(|k| k as f64).collect();
-    let mut gradient: Vec<Option<Vec<f64>>> = vec![None; tree.nodes.len()];
-    let mut top = vec![0.0; grid.cells];
     let (first, share) = sweep.middle(quantile);
     let next = (first + 1).min(grid.cells - 1);
-    top[first] += 1.0 - share;
-    top[next] += share;
     let slope = root.within[next] - root.within[first];
     if slope <= 0.0 {
         return shares;
     }
+    #[expect(clippy::cast_precision_loss, reason = "hundreds of cells")]
+    let places: Vec<f64> = (0..grid.cells).map(|k| k as f64).collect();
+    let mut gradient: Vec<Option<Vec<f64>>> = vec![None; tree.nodes.len()];
+    let mut top = vec![0.0; grid.cells];
+    top[first] += 1.0 - share;
+    top[next] += share;
     gradient[tree.root()] = Some(top);
     for at in (0..tree.nodes.len()).rev() {
         let node = &tree.nodes[at];
         let Some(own) = gradient[at].take() else { continue };
-        if let (Kind::Leaf(component), Some(curve)) = (&node.kind, &curves[at]) {
-            // Several sums, so that an addition need not wait for the one before.
-            let mut sums = [0.0; 4];
-            for at in 1..grid.cells {
-                let mass = curve.within[at] - curve.within[at - 1];
-                sums[at % 4] += own[at] * places[at] * mass;
-            }
-            let moved: f64 = sums.iter().sum();
-            shares[*component] += (moved / slope / quantile).max(0.0);
+        if let Kind::Leaf(component) = node.kind {
+            let moved = sweep.moved(at, &own, &places);
+            shares[component] += (moved / slope / quantile).max(0.0);
             continue;
         }
-        for (&operand, below) in node.operands.iter().zip(sweep.below(tree, at, &own, on_time[at])) {
+        for (&operand, below) in node.operands.iter().zip(sweep.below(at, &own, on_time[at])) {
             gradient[operand] = below;
         }
     }
@@ -158,14 +145,102 @@ pub(crate) fn of_latency(
     shares
 }
 
+/// One fold up to the root, of which everything is kept, and what comes down from there.
 struct Sweep<'a> {
-    curves: &'a [Option<Curve>],
-    failures: &'a [Option<Curve>],
+    tree: &'a Tree,
+    /// By node, without the leaves of plain Series.
+    results: Vec<Option<Readings>>,
+    /// By node: of a plain Series its terms, of its leaves the masses and their total.
+    sums: Vec<Option<Sum>>,
+    masses: Vec<Option<(Vec<f64>, f64)>>,
     grid: Grid,
     transform: &'a mut Transform,
 }
 
-impl Sweep<'_> {
+/// The terms of a plain Series: the spectrum of each, and of all before it.
+struct Sum {
+    spectra: Vec<Spectrum>,
+    before: Vec<Spectrum>,
+}
+
+impl Sum {
+    /// With the spectrum of all terms together.
+    fn of(spectra: Vec<Spectrum>, transform: &Transform) -> (Self, Spectrum) {
+        let mut product = Spectra::unit(transform).within;
+        let multiplied = |spectrum: &Spectrum| {
+            let before = product.clone();
+            multiply(&mut product, spectrum);
+            before
+        };
+        let before = spectra.iter().map(multiplied).collect();
+        (Self { spectra, before }, product)
+    }
+}
+
+impl<'a> Sweep<'a> {
+    fn up(engine: &'a mut Engine<'_>, grid: Grid, on_time: &[Option<Bounds>]) -> Self {
+        let (tree, leaves) = (engine.tree, engine.leaves);
+        let nodes = tree.nodes.len();
+        let transform = engine.transforms.of(grid.cells);
+        let (results, sums, masses) =
+            (vec![None; nodes], (0..nodes).map(|_| None).collect(), vec![None; nodes]);
+        let mut sweep = Self { tree, results, sums, masses, grid, transform };
+        for at in 0..nodes {
+            if at != tree.root() && tree.is_plain_term(at) {
+                if let Kind::Leaf(component) = tree.nodes[at].kind {
+                    let mut masses = vec![0.0; grid.cells];
+                    let leaf = &leaves[component];
+                    let total = leaf.success_masses(ESTIMATE[0], Condition::None, grid.step, &mut masses);
+                    // One of which nothing is known never succeeds in the estimate.
+                    sweep.masses[at] = Some((masses, total.unwrap_or(0.0)));
+                }
+                continue;
+            }
+            sweep.results[at] = Some(if tree.is_plain_series(at) {
+                sweep.add_up(at)
+            } else {
+                let leaves = &Plain(leaves);
+                let mut fold =
+                    Fold { tree, grid, readings: ESTIMATE, leaves, on_time, transform: sweep.transform };
+                fold.node(at, &sweep.results)
+            });
+        }
+        sweep
+    }
+
+    /// The curve of a plain Series.
+    fn add_up(&mut self, at: usize) -> Readings {
+        let operands = &self.tree.nodes[at].operands;
+        let mut spectra = Vec::with_capacity(operands.len());
+        let mut total = 1.0;
+        for &operand in operands {
+            let mut spectrum = Spectrum::new();
+            total *= match (&self.masses[operand], &self.results[operand]) {
+                (Some((masses, total)), _) => {
+                    self.transform.forward_masses(masses, &mut spectrum);
+                    *total
+                }
+                (None, Some(readings)) => {
+                    let curve = &readings[0].success;
+                    self.transform.forward(&curve.within, &mut spectrum);
+                    curve.total
+                }
+                // Operands come first.
+                (None, None) => continue,
+            };
+            spectra.push(spectrum);
+        }
+        let (sum, within) = Sum::of(spectra, self.transform);
+        self.sums[at] = Some(sum);
+        let product = Spectra { within, later: None, total };
+        vec![NodeCurves { success: product.into_curve(self.transform), failure: None }]
+    }
+
+    /// When a node succeeds.
+    fn success(&self, at: usize) -> Option<&Curve> {
+        self.results[at].as_ref().map(|readings| &readings[0].success)
+    }
+
     /// The cell whose middle lies at or before `cells`, and how far `cells` lies towards the next.
     fn middle(&self, cells: f64) -> (usize, f64) {
         let at = (cells - 0.5).max(0.0);
@@ -178,22 +253,53 @@ impl Sweep<'_> {
         (cell, at.fract())
     }
 
+    /// `Σ_k own(k)·k·m(k)` with the masses of a leaf's successes: how far the root's curve falls where it is slowed.
+    fn moved(&self, at: usize, own: &[f64], places: &[f64]) -> f64 {
+        let weights = || own.iter().zip(places).map(|(own, place)| own * place);
+        match (&self.masses[at], self.success(at)) {
+            (Some((masses, _)), _) => sum(weights().zip(masses).map(|(weight, mass)| weight * mass)),
+            (None, Some(curve)) => {
+                let masses = curve.within.windows(2).map(|pair| pair[1] - pair[0]);
+                sum(weights().skip(1).zip(masses).map(|(weight, mass)| weight * mass))
+            }
+            (None, None) => 0.0,
+        }
+    }
+
     /// The gradients of a node's operands from its own; `None` where nothing flows.
-    fn below(
+    fn below(&mut self, at: usize, own: &[f64], on_time: Option<Bounds>) -> Vec<Option<Vec<f64>>> {
+        let node = &self.tree.nodes[at];
+        if let Some(sum) = self.sums[at].take() {
+            return self.series(&sum, own);
+        }
+        // Taken out, since the transforms of what comes down are the sweep's own.
+        let results = std::mem::take(&mut self.results);
+        let below = self.below_others(node, &results, own, on_time);
+        self.results = results;
+        below
+    }
+
+    fn below_others(
         &mut self,
-        tree: &Tree,
-        at: usize,
+        node: &Node,
+        results: &[Option<Readings>],
         own: &[f64],
         on_time: Option<Bounds>,
     ) -> Vec<Option<Vec<f64>>> {
-        let node = &tree.nodes[at];
-        let operands: Vec<&Curve> = node.operands.iter().filter_map(|&o| self.curves[o].as_ref()).collect();
+        let curves =
+            || node.operands.iter().filter_map(|&operand| results[operand].as_ref().map(|of| &of[0]));
+        let operands: Vec<&Curve> = curves().map(|curves| &curves.success).collect();
         if operands.len() != node.operands.len() {
             return vec![None; node.operands.len()];
         }
+        let first_failure = curves().next().and_then(|curves| curves.failure.as_ref());
         match &node.kind {
             Kind::Leaf(_) => Vec::new(),
-            Kind::Series => self.series(&operands, own),
+            Kind::Series => {
+                let transformed = |curve: &&Curve| Spectra::of(curve, self.transform).within;
+                let spectra = operands.iter().map(transformed).collect();
+                self.series(&Sum::of(spectra, self.transform).0, own)
+            }
             Kind::Parallel => self.pointwise(&operands, own, products_of_others),
             Kind::Race => self.pointwise(&operands, own, |values| {
                 products_of_others(&values.iter().map(|s| 1.0 - s).collect::<Vec<_>>())
@@ -225,8 +331,7 @@ impl Sweep<'_> {
                 self.timeout(*after, q, &operands, own)
             }
             Kind::Fallback => {
-                let failed = self.failures[node.operands[0]].as_ref();
-                let second = failed.map(|failed| {
+                let second = first_failure.map(|failed| {
                     let mut spectrum = Spectrum::new();
                     self.transform.forward(&failed.within, &mut spectrum);
                     self.correlate(own, &spectrum)
@@ -235,7 +340,7 @@ impl Sweep<'_> {
             }
             // The first attempt and what follows it have the same law, so that all attempts share one derivative.
             Kind::Retry { attempts, per_try, .. } => {
-                let share: Vec<f64> = match (self.failures[node.operands[0]].as_ref(), attempts) {
+                let share: Vec<f64> = match (first_failure, attempts) {
                     (Some(failed), 2..) if per_try.is_none() => {
                         let failed = Spectra::of(failed, self.transform);
                         let mut tries = Spectra::unit(self.transform);
@@ -273,19 +378,10 @@ impl Sweep<'_> {
     }
 
     /// The gradient of a term comes through the masses of all others: those before it, and those after it.
-    fn series(&mut self, operands: &[&Curve], own: &[f64]) -> Vec<Option<Vec<f64>>> {
-        let mut product = Spectra::unit(self.transform).within;
-        let (mut spectra, mut before) = (Vec::new(), Vec::new());
-        for operand in operands {
-            let mut spectrum = Spectrum::new();
-            self.transform.forward(&operand.within, &mut spectrum);
-            before.push(product.clone());
-            multiply(&mut product, &spectrum);
-            spectra.push(spectrum);
-        }
+    fn series(&mut self, sum: &Sum, own: &[f64]) -> Vec<Option<Vec<f64>>> {
         let mut through = self.dual(own);
-        let mut gradients = vec![None; operands.len()];
-        for ((gradient, before), spectrum) in gradients.iter_mut().zip(&before).zip(&spectra).rev() {
+        let mut gradients = vec![None; sum.spectra.len()];
+        for ((gradient, before), spectrum) in gradients.iter_mut().zip(&sum.before).zip(&sum.spectra).rev() {
             let mut dual = through.clone();
             multiply_conjugate(&mut dual, before);
             multiply_conjugate(&mut through, spectrum);
@@ -357,6 +453,13 @@ impl Sweep<'_> {
             body[next] += weight * share;
         }
     }
+}
+
+/// Four sums at a time, so that an addition need not wait for the one before.
+fn sum(terms: impl Iterator<Item = f64>) -> f64 {
+    let mut sums = [0.0; 4];
+    terms.enumerate().for_each(|(at, term)| sums[at % 4] += term);
+    sums.iter().sum()
 }
 
 /// The part of a gradient before a deadline; the cell that holds it is shared.

@@ -195,15 +195,7 @@ impl Transform {
     pub fn inverse(&mut self, spectrum: &mut Spectrum, cdf: &mut [f64]) {
         self.invert(spectrum);
         self.untilt.back(&self.twisted, &mut self.masses);
-        let (mut sum, mut greatest) = (0.0_f64, 0.0_f64);
-        for (value, &mass) in cdf.iter_mut().zip(&self.masses) {
-            sum += mass;
-            // Rounding noise must not make it fall.
-            if sum > greatest {
-                greatest = sum;
-            }
-            *value = greatest;
-        }
+        running_sums(&self.masses, cdf);
     }
 
     fn invert(&mut self, spectrum: &mut Spectrum) {
@@ -225,6 +217,38 @@ pub fn differences(cdf: &[f64], masses: &mut [f64]) {
     for (mass, &value) in masses.iter_mut().zip(cdf) {
         *mass = value - previous;
         previous = value;
+    }
+}
+
+/// The running sums of masses, which rounding noise must not make fall, nor lie below 0. Four stretches at a time, since each
+/// sum waits for the one before.
+fn running_sums(masses: &[f64], sums: &mut [f64]) {
+    const STRETCHES: usize = 4;
+    let length = masses.len() / STRETCHES;
+    let (mut sum, mut greatest) = ([0.0; STRETCHES], [f64::NEG_INFINITY; STRETCHES]);
+    for k in 0..length {
+        for stretch in 0..STRETCHES {
+            let at = stretch * length + k;
+            sum[stretch] += masses[at];
+            if sum[stretch] > greatest[stretch] {
+                greatest[stretch] = sum[stretch];
+            }
+            sums[at] = greatest[stretch];
+        }
+    }
+    let (mut before, mut least) = (0.0, 0.0);
+    let rest = STRETCHES * length;
+    for (stretch, sums) in sums[..rest].chunks_exact_mut(length.max(1)).enumerate() {
+        for value in &mut *sums {
+            *value = (*value + before).max(least);
+        }
+        before += sum[stretch];
+        least = sums.last().copied().unwrap_or(least);
+    }
+    for (value, mass) in sums[rest..].iter_mut().zip(&masses[rest..]) {
+        before += mass;
+        least = before.max(least);
+        *value = least;
     }
 }
 
