@@ -1,12 +1,13 @@
 //! How long composition takes, on one core, from tabulated leaf laws: the estimate alone, beside plain convolutions by
-//! zero-padded transforms; and with its derivatives and the bounds by buckets and samples. Then whole compositions, with every
-//! assumption of dependence and all that readers see.
+//! zero-padded transforms; with its derivatives and the bounds by buckets and samples; and again where one component has
+//! changed. Then whole compositions, with every assumption of dependence and all that readers see.
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use emac::algebra::alternative::Alternative;
 use emac::algebra::compose::{Composer, Tabulated};
 
 #[path = "../tests/integration/journey_builder.rs"]
@@ -16,6 +17,7 @@ mod journey_builder;
 use emac::distribution::histogram::ClassicHistogram;
 use emac::distribution::interpolation::between_edges;
 use emac::distribution::law::{Law, cell_masses};
+use emac::journey::component::ComponentId;
 use emac::journey::domain::DomainLatency;
 use emac::journey::evidence::{Counts, Measurement};
 use emac::journey::governance::{BucketError, Dependence};
@@ -24,12 +26,13 @@ use journey_builder::{Case, cond, leaf, leaves, time};
 use rustfft::num_complex::Complex64;
 use rustfft::{Fft, FftPlanner};
 
-/// Calls seen through Prometheus' default buckets, each component somewhat slower than the one before.
+/// Whole calls seen through Prometheus' default buckets, each component somewhat slower than the one before.
 fn service(index: usize) -> Measurement {
     let edges = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
     let scale = 0.02 * (1.0 + index as f64 % 7.0);
     let total = 1e5;
-    let counts = edges.iter().map(|t: &f64| (1.0 - (-(t / scale).powf(0.9)).exp()) * total * 0.999);
+    let seen = |t: &f64| ((1.0 - (-(t / scale).powf(0.9)).exp()) * total * 0.999).round();
+    let counts = edges.iter().map(seen);
     let counts: Vec<f64> = counts.chain([total * 0.999]).collect();
     let histogram = ClassicHistogram::new(edges, counts).unwrap();
     Measurement::Counts(Counts::new(total, total * 0.999, Some(histogram), None).unwrap())
@@ -142,6 +145,16 @@ fn compose(c: &mut Criterion) {
                     b.iter(|| padded.p99(black_box(&laws)));
                 });
             }
+            let mut alternatives = composer.alternatives(&case.journey, &case.evidence);
+            let mut one = alternatives.of(ComponentId(3));
+            let now = one.now();
+            let mut slowdowns = [0.7, 0.9, 1.0, 1.2, 1.5].into_iter().cycle();
+            c.bench_function(&format!("estimate {shape} {n}, one component changed"), |b| {
+                b.iter(|| {
+                    let slowdown = slowdowns.next().unwrap();
+                    one.estimate(black_box(&Alternative { slowdown, ..now }))
+                });
+            });
             if n < 1000 || shape == "series" {
                 c.bench_function(&format!("all of {shape} {n}"), |b| {
                     b.iter(|| composer.compose(&case.journey, black_box(&case.evidence), &[]));

@@ -9,19 +9,19 @@ use std::cell::OnceCell;
 use rustc_hash::FxHashMap;
 
 use super::allocation::Allocating;
+use super::alternative::Alternatives;
 use super::availability::{self, Bounds};
 use super::availability_sampling::AvailabilitySampling;
 use super::composition::{
     Bounded, ByDependence, Composition, Interval, LatencyQuantile, NodeResult, Proven, Side,
 };
-use super::curve::Reading;
 use super::engine::{BRACKET, ESTIMATE, Engine};
 use super::explanation;
 use super::fold::Grid;
 use super::independence::{CELLS, Estimate, Independence};
 use super::latency::Latency;
 use super::leaf::Leaf;
-use super::readout::{Conditional, bounded_probability, curves, seconds};
+use super::readout::{bounded_probability, curves, exact_quantile, seconds};
 use super::sampling::CarefulSamples;
 use super::sensitivity;
 use super::shared_fate::{Evidenced, SharedFate};
@@ -53,6 +53,15 @@ impl Composer {
     /// The transforms planned so far.
     pub(crate) fn transforms(&mut self) -> &mut Transforms {
         &mut self.transforms
+    }
+
+    /// What the estimate would be, were one component different.
+    ///
+    /// `journey` and `evidence` are as [`Self::compose`] takes them.
+    pub fn alternatives(&mut self, journey: &Journey, evidence: &Evidence) -> Alternatives<'_> {
+        let leaves = leaves(evidence, journey.governance.bucket_error);
+        let levels = (highest(&levels(journey, &[])), explanation::shown_quantile(journey));
+        Alternatives::new(journey, evidence, leaves, levels, &mut self.transforms)
     }
 
     /// Composes. The latency quantiles are the journey's and `quantiles`, rising and unique.
@@ -288,7 +297,8 @@ impl<'a> Tabulated<'a> {
             Engine { tree: &self.tree, leaves: &self.leaves, transforms: &mut composer.transforms };
         let grid = Grid::new(self.horizon * scale, CELLS);
         let curves = engine.independent(self.tree.root(), grid, ESTIMATE, &self.on_time, |_, _| {});
-        seconds(Conditional::new(&curves[0].success, grid, Reading::Exact, None).quantile(0.99))
+        let success = &curves[0].success;
+        seconds(exact_quantile(&success.within, success.total, grid, 0.99))
     }
 
     /// The estimate, the derivatives of its p99 and its availability by every component, and the bound of its p99 by

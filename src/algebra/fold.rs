@@ -129,11 +129,22 @@ impl<L: Leaves> Fold<'_, L> {
 
     /// The spectra of a plain Series in one reading.
     pub(crate) fn plain_series(&mut self, at: usize, place: usize, results: &[Option<Readings>]) -> Spectra {
+        let product = self.one_after_the_other(&self.tree.nodes[at].operands, place, results);
+        product.unwrap_or_else(|| Spectra::unit(self.transform))
+    }
+
+    /// The spectra of some operands of a plain Series, one after the other, in one reading; `None` of none.
+    pub(crate) fn one_after_the_other(
+        &mut self,
+        operands: &[usize],
+        place: usize,
+        results: &[Option<Readings>],
+    ) -> Option<Spectra> {
         let reading = self.readings[place];
         let mut product: Option<Spectra> = None;
         let mut stepped = SteppedLaws::default();
         let mut stepped_total = 1.0;
-        for &operand in &self.tree.nodes[at].operands {
+        for &operand in operands {
             let known = results[operand].as_ref().map(|readings| &readings[place].success);
             let component = match self.tree.nodes[operand].kind {
                 Kind::Leaf(component) => Some(component),
@@ -176,10 +187,11 @@ impl<L: Leaves> Fold<'_, L> {
                 Some(product) => product.multiply(&next),
             }
         }
-        let mut product = product.unwrap_or_else(|| Spectra::unit(self.transform));
         if !stepped.is_empty() {
+            let mut all = product.unwrap_or_else(|| Spectra::unit(self.transform));
             let spectrum = self.transform.stepped_product(self.grid.step, &stepped);
-            product.multiply_plain(spectrum, stepped_total);
+            all.multiply_plain(spectrum, stepped_total);
+            product = Some(all);
         }
         product
     }

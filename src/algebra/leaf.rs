@@ -62,6 +62,20 @@ impl Laws {
         })
     }
 
+    /// The same, with all times so many times as long; what is tabulated stays so.
+    fn slowed(&self, slowdown: f64) -> Self {
+        let slowed =
+            |law: &OnceLock<Law>| law.get().map_or_else(OnceLock::new, |law| law.slowed(slowdown).into());
+        Self {
+            histogram: self.histogram.as_ref().map(|histogram| histogram.slowed(slowdown)),
+            buckets: self.buckets,
+            exact: slowed(&self.exact),
+            late: slowed(&self.late),
+            early: slowed(&self.early),
+            coarse: slowed(&self.coarse),
+        }
+    }
+
     /// For grids that are within 1 %.
     fn coarsely(&self, reading: Reading) -> &Law {
         match &self.histogram {
@@ -154,6 +168,20 @@ impl Leaf {
             assumed_failure_time,
             success: success.unwrap_or_else(Laws::vacuous),
             failure,
+            scores: Default::default(),
+        }
+    }
+
+    /// One with another availability, whose outcomes take so many times as long; of a vacuous one nothing is known all
+    /// the same.
+    pub(crate) fn alternative(&self, availability: f64, slowdown: f64) -> Self {
+        Self {
+            availability: if self.vacuous { self.availability } else { availability },
+            vacuous: self.vacuous,
+            timeless: self.timeless,
+            assumed_failure_time: self.assumed_failure_time,
+            success: self.success.slowed(slowdown),
+            failure: self.failure.slowed(slowdown),
             scores: Default::default(),
         }
     }

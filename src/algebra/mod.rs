@@ -3,6 +3,7 @@
 //! The mathematics is told in `ARCHITECTURE.md` and in the modules below; [`composition`] is what comes out.
 
 pub mod allocation;
+pub mod alternative;
 pub mod compose;
 pub mod composition;
 pub mod verdict;

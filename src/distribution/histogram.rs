@@ -84,6 +84,13 @@ impl ClassicHistogram {
         Ok(Self { edges, counts })
     }
 
+    /// The same events, had each taken `slowdown` times as long; above 0 and finite.
+    #[must_use]
+    pub(crate) fn slowed(&self, slowdown: f64) -> Self {
+        let edges = self.edges.iter().map(|edge| edge * slowdown).collect();
+        Self { edges, counts: self.counts.clone() }
+    }
+
     /// The finite upper edges in seconds, strictly rising.
     #[must_use]
     pub fn edges(&self) -> &[f64] {

@@ -46,6 +46,12 @@ impl Law {
         if end > 0.0 { Self::from_knots(vec![0.0, end], vec![0.0, 1.0]) } else { Self::constant(0.0) }
     }
 
+    /// The law of times that are `slowdown` times as long; above 0 and finite.
+    #[must_use]
+    pub fn slowed(&self, slowdown: f64) -> Self {
+        Self { times: self.times.iter().map(|time| time * slowdown).collect(), cdf: self.cdf.clone() }
+    }
+
     /// The knots' times.
     #[must_use]
     pub fn times(&self) -> &[f64] {

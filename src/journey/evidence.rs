@@ -177,6 +177,17 @@ impl Counts {
     }
 }
 
+/// Why nothing else can be supposed of a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SuppositionError {
+    /// There is no evidence of it.
+    #[error("nothing was measured of it")]
+    NothingMeasured,
+    /// Another latency is supposed of what has none.
+    #[error("its latency was not measured")]
+    NoLatency,
+}
+
 /// The evidence of one component.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComponentEvidence {
@@ -193,6 +204,39 @@ impl ComponentEvidence {
     #[must_use]
     pub const fn measured(measurement: Measurement) -> Self {
         Self { measurement, reasons: Vec::new(), from_window: None }
+    }
+
+    /// The same evidence, had so many of the calls succeeded and had they taken `slowdown` times as long (above 0 and
+    /// finite). `None` in place of an availability: as many as did.
+    ///
+    /// # Errors
+    /// Where nothing was measured that could be different.
+    pub fn supposing(
+        &self,
+        availability: Option<Probability>,
+        slowdown: f64,
+    ) -> Result<Self, SuppositionError> {
+        let measurement = match &self.measurement {
+            Measurement::Vacuous => return Err(SuppositionError::NothingMeasured),
+            Measurement::Figure(_) if slowdown != 1.0 => return Err(SuppositionError::NoLatency),
+            Measurement::Figure(own) => Measurement::Figure(availability.unwrap_or(*own)),
+            Measurement::Counts(counts) if slowdown != 1.0 && counts.latency.is_none() => {
+                return Err(SuppositionError::NoLatency);
+            }
+            Measurement::Counts(counts) => {
+                let slowed = |histogram: &Option<ClassicHistogram>| {
+                    histogram.as_ref().map(|histogram| histogram.slowed(slowdown))
+                };
+                Measurement::Counts(Counts {
+                    total: counts.total,
+                    good: availability.map_or(counts.good, |availability| availability.get() * counts.total),
+                    latency: slowed(&counts.latency),
+                    failure_latency: slowed(&counts.failure_latency),
+                    design_effects: counts.design_effects,
+                })
+            }
+        };
+        Ok(Self { measurement, reasons: self.reasons.clone(), from_window: self.from_window })
     }
 
     /// No evidence, and why.

@@ -4,6 +4,7 @@
 
 mod adversarial_dependence;
 mod alerting;
+mod alternatives;
 mod argo;
 mod argo_provider;
 mod brute_force;
