@@ -11,6 +11,7 @@ pub mod diff;
 pub mod diff_model;
 pub mod explain;
 pub mod fmt;
+pub mod journey_evidence;
 pub mod query;
 mod query_plot;
 mod query_table;
@@ -18,6 +19,7 @@ pub mod report;
 pub mod schema;
 pub mod serve;
 pub mod spec_files;
+pub mod what_if;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -52,6 +54,8 @@ pub enum Verb {
     Completions(completions::CompletionsArgs),
     /// Explain how a journey's numbers follow from its evidence
     Explain(explain::ExplainArgs),
+    /// Say what a journey would be, were some of its components different
+    WhatIf(what_if::WhatIfArgs),
     /// Ask a running emac, and show the answer as a table, a plot or JSON
     Query(query::QueryArgs),
     /// Serve synthetic series in front of a Prometheus
@@ -78,6 +82,7 @@ impl Verb {
             Self::Schema(args) => schema::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Explain(args) => explain::run(&args),
+            Self::WhatIf(args) => what_if::run(&args),
             Self::Query(args) => query::run(&args),
             Self::Serve(args) => serve::run(&args),
         }

@@ -18,6 +18,8 @@ pub mod number;
 pub mod reason;
 pub mod step;
 pub mod text;
+pub mod what_if;
+mod what_if_text;
 pub mod width;
 
 pub use assemble::explain;

@@ -70,6 +70,7 @@ mod upstream_guards;
 mod variant;
 mod victoria;
 mod web_config;
+mod what_if;
 
 #[path = "../support/closed_connection.rs"]
 mod closed_connection;
