@@ -6,7 +6,7 @@
 use super::availability::{self, Bounds};
 use super::curve::{Curve, Spectra};
 use super::engine::{DEADLINE_MARGIN, ESTIMATE, Engine, Plain, deadline};
-use super::fold::{Fold, Grid, NodeCurves, Readings};
+use super::fold::{Fold, Grid, Leaves, NodeCurves, Readings};
 use super::independence::{CELLS, Independence};
 use super::leaf::{Condition, Leaf};
 use super::readout::{exact_quantile, seconds};
@@ -164,15 +164,42 @@ impl OneComponent<'_> {
 
     /// The estimate, were the component this. A slowdown beyond [`SLOWDOWNS`] is taken as the end that it lies beyond.
     pub fn estimate(&mut self, alternative: &Alternative) -> AlternativeEstimate {
+        self.with(alternative, Self::estimate_as_it_is)
+    }
+
+    /// Reads off what the journey is while the component is this.
+    fn with<T>(&mut self, alternative: &Alternative, read: impl FnOnce(&mut Self) -> T) -> T {
         let slowdown = alternative.slowdown.max(*SLOWDOWNS.start()).min(*SLOWDOWNS.end());
         let alternative = self.own().alternative(alternative.availability.get(), slowdown);
         let own = std::mem::replace(&mut self.leaves[self.component], alternative);
-        let estimate = self.estimate_as_it_is();
+        let read = read(self);
         self.leaves[self.component] = own;
-        estimate
+        read
+    }
+
+    /// The availability alone.
+    fn estimate_availability(&mut self, availability: Probability) -> Probability {
+        self.with(&Alternative { availability, slowdown: 1.0 }, |one| {
+            one.meet_deadlines();
+            one.availability()
+        })
     }
 
     fn estimate_as_it_is(&mut self) -> AlternativeEstimate {
+        self.meet_deadlines();
+        let availability = self.availability();
+        let Some(kept) = &mut self.kept else {
+            return AlternativeEstimate { availability, latency: None };
+        };
+        let top = kept.fold(self.tree, self.leaves, &self.on_time, self.transforms);
+        let time = exact_quantile(&top.success.within, top.success.total, kept.grid, self.shown);
+        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
+        let end = kept.grid.step * kept.grid.cells as f64;
+        let time = if READ.contains(&(time / end)) { time } else { self.on_a_grid_of_its_own() };
+        AlternativeEstimate { availability, latency: Some(seconds(time)) }
+    }
+
+    fn meet_deadlines(&mut self) {
         for Deadline { at, after, kept } in &mut self.deadlines {
             let by = match kept {
                 None => {
@@ -186,27 +213,15 @@ impl OneComponent<'_> {
             };
             self.on_time[*at] = Some(Bounds::exactly(by));
         }
-        let Some(kept) = &mut self.kept else {
-            return AlternativeEstimate { availability: self.availability(), latency: None };
-        };
-        let top = kept.fold(self.tree, self.leaves, &self.on_time, self.transforms);
-        let time = exact_quantile(&top.success.within, top.success.total, kept.grid, self.shown);
-        #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
-        let end = kept.grid.step * kept.grid.cells as f64;
-        let time = if READ.contains(&(time / end)) { time } else { self.on_a_grid_of_its_own() };
-        AlternativeEstimate { availability: self.availability(), latency: Some(seconds(time)) }
     }
 
     /// The availability that the component needs so that the estimate's is at least `target`, going from now to the nearest
     /// end of what meets it. 0 where no failure of it matters; `None` where not even its never failing is enough.
     pub fn least_availability(&mut self, target: Probability) -> Option<Probability> {
-        let now = self.now();
-        let lost = (1.0 - now.availability.get()).max(LEAST_LOSS);
-        let with = |scale: f64| Probability::saturating(1.0 - scale * lost);
-        let scale = nearest_end(1.0 / lost, |scale| {
-            self.estimate(&Alternative { availability: with(scale), ..now }).availability >= target
-        })?;
-        Some(with(scale))
+        let lost = (1.0 - self.now().availability.get()).max(LEAST_LOSS);
+        let losing = |scale: f64| Probability::saturating(1.0 - scale * lost);
+        let scale = nearest_end(1.0 / lost, |scale| self.estimate_availability(losing(scale)) >= target)?;
+        Some(losing(scale))
     }
 
     /// How many times as long as now the component may take so that the estimate's quantile is still at most `threshold`,
@@ -290,8 +305,17 @@ struct Kept {
 
 struct Moved {
     at: usize,
-    /// Of a plain Series: the operands that follow from the component, and all others one after the other.
-    sum: Option<(Vec<usize>, Spectra)>,
+    by: How,
+}
+
+/// How an operator follows from the component.
+enum How {
+    /// A plain Series: these operands do, and this is what all others are one after the other.
+    Sum(Vec<usize>, Spectra),
+    /// At each time it is linear in what this one operand has reached by then: its curves where that is 0 and 1.
+    Linear(usize, Box<[NodeCurves; 2]>),
+    /// Folded again.
+    Folded,
 }
 
 impl Kept {
@@ -321,14 +345,20 @@ impl Kept {
             if at != top && tree.is_plain_term(at) {
                 continue;
             }
-            let sum = tree.is_plain_series(at).then(|| {
-                let (terms, others): (Vec<usize>, Vec<usize>) =
-                    tree.nodes[at].operands.iter().partition(|&&operand| follows[operand]);
-                let rest = fold.one_after_the_other(&others, 0, &results);
+            let (own, others): (Vec<usize>, Vec<usize>) =
+                tree.nodes[at].operands.iter().partition(|&&operand| follows[operand]);
+            let by = if tree.is_plain_series(at) {
+                let together = fold.one_after_the_other(&others, 0, &results);
                 others.iter().for_each(|&other| results[other] = None);
-                (terms, rest.unwrap_or_else(|| Spectra::unit(fold.transform)))
-            });
-            moved.push(Moved { at, sum });
+                How::Sum(own, together.unwrap_or_else(|| Spectra::unit(fold.transform)))
+            } else {
+                let ends = match own[..] {
+                    [only] => linear_in(only, at, &mut fold, &mut results).map(|ends| (only, ends)),
+                    _ => None,
+                };
+                ends.map_or(How::Folded, |(only, ends)| How::Linear(only, Box::new(ends)))
+            };
+            moved.push(Moved { at, by });
         }
         Self { grid, moved, results }
     }
@@ -345,15 +375,20 @@ impl Kept {
         let leaves = Plain(leaves);
         let mut fold =
             Fold { tree, grid: self.grid, readings: ESTIMATE, leaves: &leaves, on_time, transform };
-        for Moved { at, sum } in &self.moved {
-            let readings = match sum {
-                Some((terms, others)) => {
+        for Moved { at, by } in &self.moved {
+            let readings = match by {
+                How::Sum(terms, others) => {
                     let product = fold.one_after_the_other(terms, 0, &self.results);
                     let mut product = product.unwrap_or_else(|| Spectra::unit(fold.transform));
                     product.multiply(others);
                     vec![NodeCurves { success: product.into_curve(fold.transform), failure: None }]
                 }
-                None => fold.node(*at, &self.results),
+                How::Linear(operand, ends) => {
+                    let own = self.results[*operand].as_ref();
+                    let between = own.and_then(|own| between(ends, &own[0]));
+                    between.map_or_else(|| fold.node(*at, &self.results), |curves| vec![curves])
+                }
+                How::Folded => fold.node(*at, &self.results),
             };
             self.results[*at] = Some(readings);
         }
@@ -361,4 +396,44 @@ impl Kept {
         let nothing = || NodeCurves { success: Curve::beyond(0.0, self.grid.cells), failure: None };
         top.and_then(|mut readings| readings.pop()).unwrap_or_else(nothing)
     }
+}
+
+/// The curves of an operator where one operand has happened never and always, if they are linear in it at each time: all
+/// at once, any, some of them, or one of them with probabilities that are known.
+fn linear_in<L: Leaves>(
+    operand: usize,
+    at: usize,
+    fold: &mut Fold<'_, L>,
+    results: &mut [Option<Readings>],
+) -> Option<[NodeCurves; 2]> {
+    match &fold.tree.nodes[at].kind {
+        Kind::Parallel | Kind::Race | Kind::KofN(_) => {}
+        Kind::Cond(weights) if weights.free.is_empty() => {}
+        _ => return None,
+    }
+    let cells = fold.grid.cells;
+    let mut end = |value: f64| {
+        let curve = Curve { within: vec![value; cells], later: None, total: value };
+        results[operand] = Some(vec![NodeCurves { success: curve.clone(), failure: Some(curve) }]);
+        let curves = fold.node(at, results).pop();
+        results[operand] = None;
+        curves
+    };
+    Some([end(0.0)?, end(1.0)?])
+}
+
+/// Between the two ends, as far as the operand has come; `None` where a tail is not what is missing.
+fn between(ends: &[NodeCurves; 2], own: &NodeCurves) -> Option<NodeCurves> {
+    let curve = |zero: &Curve, one: &Curve, own: &Curve| {
+        let exact = [zero, one, own].iter().all(|curve| curve.later.is_none());
+        let part = |((zero, one), own): ((&f64, &f64), &f64)| zero + own * (one - zero);
+        let within = || zero.within.iter().zip(&one.within).zip(&own.within).map(part).collect();
+        let total = part(((&zero.total, &one.total), &own.total));
+        exact.then(|| Curve { within: within(), later: None, total })
+    };
+    let failure = match (&ends[0].failure, &ends[1].failure, &own.failure) {
+        (Some(zero), Some(one), Some(own)) => Some(curve(zero, one, own)?),
+        _ => None,
+    };
+    Some(NodeCurves { success: curve(&ends[0].success, &ends[1].success, &own.success)?, failure })
 }
