@@ -1,5 +1,7 @@
 //! Reading numbers off curves: quantiles given success, and the curves that readers see.
 
+use pulp::Arch;
+
 use super::composition::{Bounded, Composition, LatencyQuantile, Side, SuccessCurve};
 use super::curve::{Curve, Reading};
 use super::fold::Grid;
@@ -26,16 +28,16 @@ pub(crate) struct Conditional {
 
 impl Conditional {
     pub(crate) fn new(curve: &Curve, grid: Grid, reading: Reading, margin: Option<f64>) -> Self {
-        // A share where there is one, without a branch: four at a time.
+        // A share where there is one, without a branch: several at a time.
         let share = |s: f64, ever: f64| if (s > 0.0) & (ever > 0.0) { (s / ever).min(1.0) } else { 0.0 };
-        let within = curve.within.iter();
-        let mut values: Vec<f64> = match reading {
-            Reading::Exact => within.map(|&s| share(s, curve.total)).collect(),
+        let mut values = curve.within.clone();
+        Arch::new().dispatch(|| match reading {
+            Reading::Exact => values.iter_mut().for_each(|s| *s = share(*s, curve.total)),
             Reading::Late | Reading::Early => {
-                let ever = |(&s, &later): (&f64, &f64)| share(s, s + (curve.total - later).max(0.0));
-                within.zip(curve.later()).map(ever).collect()
+                let tail = |later: f64| (curve.total - later).max(0.0);
+                values.iter_mut().zip(curve.later()).for_each(|(s, &later)| *s = share(*s, *s + tail(later)));
             }
-        };
+        });
         // Rounding noise apart it does not fall.
         if !values.is_sorted() {
             let mut greatest = 0.0_f64;

@@ -1,6 +1,8 @@
 //! What the estimate owes to each component: derivatives of availability, and shares of a latency quantile, each by
 //! one sweep from the root down.
 
+use pulp::Arch;
+
 use super::availability::{Bounds, any_of};
 use super::curve::{Curve, Spectra};
 use super::engine::{ESTIMATE, Engine, Plain};
@@ -9,7 +11,9 @@ use super::leaf::Condition;
 use super::readout::exact_quantile;
 use super::tree::{Kind, Node, Tree};
 use crate::distribution::order_statistic::exactly_among_others;
-use crate::distribution::transform::{Complex64, Spectrum, Transform, multiply, multiply_conjugate};
+use crate::distribution::transform::{
+    Complex64, Spectrum, Transform, differences, multiply_conjugate, times, times_conjugate,
+};
 
 /// Cells of the grid of latency shares; they are shown as percentages.
 const SHARE_CELLS: usize = 256;
@@ -168,9 +172,8 @@ impl Sum {
     fn of(spectra: Vec<Spectrum>, transform: &Transform) -> (Self, Spectrum) {
         let mut product = Spectra::unit(transform).within;
         let multiplied = |spectrum: &Spectrum| {
-            let before = product.clone();
-            multiply(&mut product, spectrum);
-            before
+            let next = times(&product, spectrum);
+            std::mem::replace(&mut product, next)
         };
         let before = spectra.iter().map(multiplied).collect();
         (Self { spectra, before }, product)
@@ -255,12 +258,12 @@ impl<'a> Sweep<'a> {
 
     /// `Σ_k own(k)·k·m(k)` with the masses of a leaf's successes: how far the root's curve falls where it is slowed.
     fn moved(&self, at: usize, own: &[f64], places: &[f64]) -> f64 {
-        let weights = || own.iter().zip(places).map(|(own, place)| own * place);
         match (&self.masses[at], self.success(at)) {
-            (Some((masses, _)), _) => sum(weights().zip(masses).map(|(weight, mass)| weight * mass)),
+            (Some((masses, _)), _) => product_sum(own, places, masses),
             (None, Some(curve)) => {
-                let masses = curve.within.windows(2).map(|pair| pair[1] - pair[0]);
-                sum(weights().skip(1).zip(masses).map(|(weight, mass)| weight * mass))
+                let mut masses = vec![0.0; own.len()];
+                differences(&curve.within, &mut masses);
+                product_sum(own, places, &masses)
             }
             (None, None) => 0.0,
         }
@@ -382,8 +385,7 @@ impl<'a> Sweep<'a> {
         let mut through = self.dual(own);
         let mut gradients = vec![None; sum.spectra.len()];
         for ((gradient, before), spectrum) in gradients.iter_mut().zip(&sum.before).zip(&sum.spectra).rev() {
-            let mut dual = through.clone();
-            multiply_conjugate(&mut dual, before);
+            let mut dual = times_conjugate(&through, before);
             multiply_conjugate(&mut through, spectrum);
             *gradient = Some(self.gradient(&mut dual));
         }
@@ -455,10 +457,21 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// Four sums at a time, so that an addition need not wait for the one before.
-fn sum(terms: impl Iterator<Item = f64>) -> f64 {
-    let mut sums = [0.0; 4];
-    terms.enumerate().for_each(|(at, term)| sums[at % 4] += term);
+/// `Σ a·b·c` over the cells, several sums at a time, so that an addition need not wait for the one before.
+fn product_sum(a: &[f64], b: &[f64], c: &[f64]) -> f64 {
+    const SUMS: usize = 16;
+    const { assert!(SHARE_CELLS.is_multiple_of(SUMS), "no cell is left out") };
+    let (a, _) = a.as_chunks::<SUMS>();
+    let (b, _) = b.as_chunks::<SUMS>();
+    let (c, _) = c.as_chunks::<SUMS>();
+    let mut sums = [0.0; SUMS];
+    Arch::new().dispatch(|| {
+        for ((a, b), c) in a.iter().zip(b).zip(c) {
+            for k in 0..SUMS {
+                sums[k] += a[k] * b[k] * c[k];
+            }
+        }
+    });
     sums.iter().sum()
 }
 

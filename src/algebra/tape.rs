@@ -6,7 +6,9 @@
 //! the adjoint of the tilted masses, so that the adjoint of a product is a product with the conjugate.
 
 use crate::distribution::order_statistic;
-use crate::distribution::transform::{Complex64, Spectrum, Transform, multiply, multiply_conjugate};
+use crate::distribution::transform::{
+    Complex64, Spectrum, Transform, multiply_conjugate, times, times_conjugate,
+};
 
 /// A curve on the tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -219,9 +221,7 @@ impl<'a> Tape<'a> {
 
     pub(crate) fn convolution(&mut self, a: SpectrumId, b: SpectrumId) -> SpectrumId {
         let (x, y) = (&self.spectra[a.0], &self.spectra[b.0]);
-        let mut values = x.values.clone();
-        multiply(&mut values, &y.values);
-        let value = Transformed { values, ever: x.ever * y.ever };
+        let value = Transformed { values: times(&x.values, &y.values), ever: x.ever * y.ever };
         self.push_spectrum(SpectrumOp::Product(a, b), value)
     }
 
@@ -382,8 +382,7 @@ impl<'a> Tape<'a> {
                         }
                         &SpectrumOp::Product(a, b) => {
                             let (x, y) = (&self.spectra[a.0], &self.spectra[b.0]);
-                            let mut values = adjoint.values.clone();
-                            multiply_conjugate(&mut values, &y.values);
+                            let values = times_conjugate(&adjoint.values, &y.values);
                             add_spectrum(&mut spectra[a.0], values.into_iter(), adjoint.ever * y.ever);
                             if let Some(sum) = &mut spectra[b.0] {
                                 let terms = adjoint.values.iter().zip(&x.values);

@@ -249,7 +249,10 @@ pub fn cell_masses(times: &[f64], values: &[f64], step: f64, scale: f64, masses:
 
 /// Writes to the first points, as far as there are so many.
 fn write<const N: usize>(points: &mut [f64], values: [f64; N]) {
-    points.iter_mut().zip(values).for_each(|(point, value)| *point = value);
+    match points.first_chunk_mut() {
+        Some(first) => *first = values,
+        None => points.iter_mut().zip(values).for_each(|(point, value)| *point = value),
+    }
 }
 
 /// Adds `mass` at a time, in cells, to the grid points on both sides of it, so that its mean is kept.

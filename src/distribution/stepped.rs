@@ -117,11 +117,13 @@ impl Jumps {
         self.product.fill(ONES);
         let Self { product: blocks, spectra, .. } = self;
         Arch::new().dispatch(Product { blocks, laws: &laws.laws, jumps: &jumps, spectra });
-        for (values, [re, im]) in product.chunks_exact_mut(WIDTH).zip(blocks) {
-            for ((value, &mut re), &mut im) in values.iter_mut().zip(re).zip(im) {
-                *value = Complex64::new(re, im);
+        Arch::new().dispatch(|| {
+            for (values, [re, im]) in product.chunks_exact_mut(WIDTH).zip(blocks) {
+                for ((value, &mut re), &mut im) in values.iter_mut().zip(re).zip(im) {
+                    *value = Complex64::new(re, im);
+                }
             }
-        }
+        });
         true
     }
 

@@ -43,19 +43,24 @@ impl Twist {
     /// `(x_k + i·x_{k+N/2})` turned.
     fn onto(&self, masses: &[f64], twisted: &mut [Complex64]) {
         let (low, high) = masses.split_at(twisted.len());
-        for (((value, factor), &low), &high) in twisted.iter_mut().zip(&self.factors).zip(low).zip(high) {
-            let high = high * self.second;
-            *value = Complex64::new(low * factor.re - high * factor.im, low * factor.im + high * factor.re);
-        }
+        Arch::new().dispatch(|| {
+            for (((value, factor), &low), &high) in twisted.iter_mut().zip(&self.factors).zip(low).zip(high) {
+                let high = high * self.second;
+                *value =
+                    Complex64::new(low * factor.re - high * factor.im, low * factor.im + high * factor.re);
+            }
+        });
     }
 
     /// Back from values that were turned.
     fn back(&self, twisted: &[Complex64], masses: &mut [f64]) {
         let (low, high) = masses.split_at_mut(twisted.len());
-        for (((value, factor), low), high) in twisted.iter().zip(&self.factors).zip(low).zip(high) {
-            *low = value.re * factor.re - value.im * factor.im;
-            *high = (value.re * factor.im + value.im * factor.re) * self.second;
-        }
+        Arch::new().dispatch(|| {
+            for (((value, factor), low), high) in twisted.iter().zip(&self.factors).zip(low).zip(high) {
+                *low = value.re * factor.re - value.im * factor.im;
+                *high = (value.re * factor.im + value.im * factor.re) * self.second;
+            }
+        });
     }
 }
 
@@ -271,6 +276,18 @@ impl Transforms {
         let planner = self.planner.get_or_insert_with(FftPlanner::new);
         self.by_cells.entry(cells).or_insert_with(|| Transform::new(planner, cells))
     }
+}
+
+/// The products of values.
+#[must_use]
+pub fn times(a: &[Complex64], b: &[Complex64]) -> Spectrum {
+    Arch::new().dispatch(|| a.iter().zip(b).map(|(a, b)| a * b).collect())
+}
+
+/// The products of values and conjugates.
+#[must_use]
+pub fn times_conjugate(a: &[Complex64], b: &[Complex64]) -> Spectrum {
+    Arch::new().dispatch(|| a.iter().zip(b).map(|(a, b)| a * b.conj()).collect())
 }
 
 /// Multiplies `by` into `product`.
