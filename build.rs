@@ -4,7 +4,7 @@
 //! And has a release linked so that what often runs together lies together, where the linker knows how.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 const TOOLS: [(&str, &[&str]); 3] = [
@@ -28,12 +28,14 @@ fn lay_out() {
     if variable("PROFILE") != "release" || variable("CARGO_CFG_TARGET_OS") != "linux" {
         return;
     }
-    let argument = format!("-T{}", Path::new(&variable("CARGO_MANIFEST_DIR")).join(LAYOUT).display());
+    // Cargo keeps what is said here, and corrects paths below its own folder where a checkout has moved.
     let folder = PathBuf::from(variable("OUT_DIR"));
     let (source, program) = (folder.join("linked.rs"), folder.join("linked"));
-    if std::fs::write(&source, "fn main() {}").is_err() {
+    let layout = folder.join("hot_functions.ld");
+    if std::fs::copy(LAYOUT, &layout).is_err() || std::fs::write(&source, "fn main() {}").is_err() {
         return;
     }
+    let argument = format!("-T{}", layout.display());
     // Tried as the program itself will be linked.
     let mut link = Command::new(variable("RUSTC"));
     link.arg(&source).arg("-o").arg(&program).args(["--crate-type", "bin", "--target", &variable("TARGET")]);
