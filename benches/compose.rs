@@ -26,6 +26,10 @@ use journey_builder::{Case, cond, leaf, leaves, time};
 use rustfft::num_complex::Complex64;
 use rustfft::{Fft, FftPlanner};
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Whole calls seen through Prometheus' default buckets, each component somewhat slower than the one before.
 fn service(index: usize) -> Measurement {
     let edges = vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
