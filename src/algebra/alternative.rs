@@ -5,7 +5,7 @@
 
 use super::availability::{self, Bounds};
 use super::curve::{Curve, Spectra};
-use super::engine::{DEADLINE_MARGIN, ESTIMATE, Engine, Plain, deadline};
+use super::engine::{DEADLINE_MARGIN, ESTIMATE, Engine, Plain, deadline, nothing};
 use super::fold::{Fold, Grid, Leaves, NodeCurves, Readings};
 use super::independence::{CELLS, Independence};
 use super::leaf::{Condition, Leaf};
@@ -192,7 +192,8 @@ impl OneComponent<'_> {
             return AlternativeEstimate { availability, latency: None };
         };
         let top = kept.fold(self.tree, self.leaves, &self.on_time, self.transforms);
-        let time = exact_quantile(&top.success.within, top.success.total, kept.grid, self.shown);
+        let success = &top[0].success;
+        let time = exact_quantile(&success.within, success.total, kept.grid, self.shown);
         #[expect(clippy::cast_precision_loss, reason = "grids have far fewer than 2^53 cells")]
         let end = kept.grid.step * kept.grid.cells as f64;
         let time = if READ.contains(&(time / end)) { time } else { self.on_a_grid_of_its_own() };
@@ -208,7 +209,7 @@ impl OneComponent<'_> {
                 }
                 Some(kept) => {
                     let top = kept.fold(self.tree, self.leaves, &self.on_time, self.transforms);
-                    kept.grid.value(&top.success, ESTIMATE[0], *after)
+                    kept.grid.value(&top[0].success, ESTIMATE[0], *after)
                 }
             };
             self.on_time[*at] = Some(Bounds::exactly(by));
@@ -350,7 +351,7 @@ impl Kept {
             let by = if tree.is_plain_series(at) {
                 let together = fold.one_after_the_other(&others, 0, &results);
                 others.iter().for_each(|&other| results[other] = None);
-                How::Sum(own, together.unwrap_or_else(|| Spectra::unit(fold.transform)))
+                How::Sum(own, together)
             } else {
                 let ends = match own[..] {
                     [only] => linear_in(only, at, &mut fold, &mut results).map(|ends| (only, ends)),
@@ -370,7 +371,7 @@ impl Kept {
         leaves: &[Leaf],
         on_time: &[Option<Bounds>],
         transforms: &mut Transforms,
-    ) -> NodeCurves {
+    ) -> Readings {
         let transform = transforms.of(self.grid.cells);
         let leaves = Plain(leaves);
         let mut fold =
@@ -378,8 +379,7 @@ impl Kept {
         for Moved { at, by } in &self.moved {
             let readings = match by {
                 How::Sum(terms, others) => {
-                    let product = fold.one_after_the_other(terms, 0, &self.results);
-                    let mut product = product.unwrap_or_else(|| Spectra::unit(fold.transform));
+                    let mut product = fold.one_after_the_other(terms, 0, &self.results);
                     product.multiply(others);
                     vec![NodeCurves { success: product.into_curve(fold.transform), failure: None }]
                 }
@@ -393,8 +393,7 @@ impl Kept {
             self.results[*at] = Some(readings);
         }
         let top = self.moved.last().and_then(|top| self.results[top.at].take());
-        let nothing = || NodeCurves { success: Curve::beyond(0.0, self.grid.cells), failure: None };
-        top.and_then(|mut readings| readings.pop()).unwrap_or_else(nothing)
+        top.unwrap_or_else(|| nothing(ESTIMATE, self.grid))
     }
 }
 

@@ -129,17 +129,16 @@ impl<L: Leaves> Fold<'_, L> {
 
     /// The spectra of a plain Series in one reading.
     pub(crate) fn plain_series(&mut self, at: usize, place: usize, results: &[Option<Readings>]) -> Spectra {
-        let product = self.one_after_the_other(&self.tree.nodes[at].operands, place, results);
-        product.unwrap_or_else(|| Spectra::unit(self.transform))
+        self.one_after_the_other(&self.tree.nodes[at].operands, place, results)
     }
 
-    /// The spectra of some operands of a plain Series, one after the other, in one reading; `None` of none.
+    /// The spectra of some operands of a plain Series, one after the other, in one reading.
     pub(crate) fn one_after_the_other(
         &mut self,
         operands: &[usize],
         place: usize,
         results: &[Option<Readings>],
-    ) -> Option<Spectra> {
+    ) -> Spectra {
         let reading = self.readings[place];
         let mut product: Option<Spectra> = None;
         let mut stepped = SteppedLaws::default();
@@ -187,11 +186,10 @@ impl<L: Leaves> Fold<'_, L> {
                 Some(product) => product.multiply(&next),
             }
         }
+        let mut product = product.unwrap_or_else(|| Spectra::unit(self.transform));
         if !stepped.is_empty() {
-            let mut all = product.unwrap_or_else(|| Spectra::unit(self.transform));
             let spectrum = self.transform.stepped_product(self.grid.step, &stepped);
-            all.multiply_plain(spectrum, stepped_total);
-            product = Some(all);
+            product.multiply_plain(spectrum, stepped_total);
         }
         product
     }

@@ -61,7 +61,8 @@ pub struct SuppositionResult {
     /// The component's name.
     pub component: String,
     /// P(success) where it is supposed.
-    pub availability: Option<f64>,
+    #[serde(serialize_with = "probability_or_null")]
+    pub availability: Option<Probability>,
     /// How many times as long it takes.
     #[serde(serialize_with = "real")]
     pub slowdown: f64,
@@ -99,7 +100,7 @@ pub struct AloneResult {
     pub slowdown: Option<f64>,
 }
 
-/// Composes the journey as it is and as it is supposed. `age` is that of the oldest evidence used.
+/// Composes the journey as it is and as it is supposed.
 ///
 /// What [`AloneResult`] says of objectives is where the pessimistic bound would meet them if it stayed as far from the estimate
 /// as it is: that tells what to suppose, and supposing it composes the bound.
@@ -136,7 +137,7 @@ pub fn what_if(
             .iter()
             .map(|supposition| SuppositionResult {
                 component: name(supposition.component),
-                availability: supposition.availability.map(Probability::get),
+                availability: supposition.availability,
                 slowdown: supposition.slowdown,
             })
             .collect(),

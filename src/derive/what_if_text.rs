@@ -1,7 +1,7 @@
 //! What a journey would be, as text for a terminal.
 
 use super::lines::{line, paragraph, printable, row, section};
-use super::number::{decimals, seconds, significant};
+use super::number::{decimals, operand, seconds, significant};
 use super::text::percentile;
 use super::what_if::{AloneResult, OutcomeResult, SuppositionResult, WhatIf};
 
@@ -82,7 +82,7 @@ impl WhatIf {
 fn sentence(supposition: &SuppositionResult) -> String {
     let mut parts = Vec::new();
     if let Some(availability) = supposition.availability {
-        parts.push(format!("succeeds {} of the time", super::number::operand(availability)));
+        parts.push(format!("succeeds {} of the time", operand(availability.get())));
     }
     if supposition.slowdown != 1.0 {
         parts.push(format!("takes {} times as long", significant(supposition.slowdown, 4)));
